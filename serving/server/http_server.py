@@ -63,13 +63,15 @@ class HttpServer:
         limits: Limits | None = None,
         allowed_hosts: Collection[str] = (),
     ):
-        limits = limits or Limits()
+        self._respond, self._limits = respond, limits or Limits()
+        self._hosts = _names(host, allowed_hosts)
         self._socket = _listening(host, port)
         self.port = self._socket.getsockname()[1]
-        self._application = _Application(respond, limits, _names(host, allowed_hosts))
+        self._in_flight = InFlight()
+        self._pool = ThreadPoolExecutor(self._limits.connections, thread_name_prefix="http")
         config = uvicorn.Config(
-            self._application,
-            http=functools.partial(Connection, {}, limits),
+            self._handle,
+            http=functools.partial(Connection, {}, self._limits),
             loop="asyncio",
             ws="none",
             lifespan="off",
@@ -79,7 +81,7 @@ class HttpServer:
             access_log=False,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=limits.idle_seconds,
+            timeout_keep_alive=self._limits.idle_seconds,
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
@@ -103,14 +105,14 @@ class HttpServer:
         Returns:
             Whether all of them were answered in this time.
         """
-        self._application.in_flight.close()
-        answered = self._application.in_flight.wait(grace)
+        self._in_flight.close()
+        answered = self._in_flight.wait(grace)
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         self._socket.close()
-        self._application.pool.shutdown(wait=False)
+        self._pool.shutdown(wait=False)
         return answered
 
     async def _serve(self) -> None:
@@ -119,25 +121,17 @@ class HttpServer:
             connection.transport.abort()
         await asyncio.sleep(0)
 
-
-class _Application:
-    """The ASGI application."""
-
-    def __init__(self, respond: Respond, limits: Limits, hosts: Collection[str]):
-        self._respond, self._limits, self._hosts = respond, limits, hosts
-        self.in_flight = InFlight()
-        self.pool = ThreadPoolExecutor(limits.connections, thread_name_prefix="http")
-
-    async def __call__(self, scope, receive, send) -> None:
+    async def _handle(self, scope, receive, send) -> None:
+        """The ASGI application."""
         try:
-            self.in_flight.enter()
+            self._in_flight.enter()
         except StatusError as error:
             await _refuse(HttpError(error.http, error.message), receive, send)
             return
         try:
             await self._answer(scope, receive, send)
         finally:
-            self.in_flight.leave()
+            self._in_flight.leave()
 
     async def _answer(self, scope, receive, send) -> None:
         limit = self._limits.body
@@ -150,7 +144,7 @@ class _Application:
         if body is not None:
             path = scope["raw_path"].decode("ascii")
             run = asyncio.get_running_loop().run_in_executor
-            response = await run(self.pool, self._run, scope["method"], path, body)
+            response = await run(self._pool, self._run, scope["method"], path, body)
             await send(_start(response))
             await send({"type": "http.response.body", "body": response.body})
 
