@@ -56,8 +56,8 @@ def require_version(version: str) -> None:
         )
 
 
-def check_engine(options: Sequence[str]) -> None:
-    """Checks that the engine of some options of Beam can be there.
+def check_engine(options: Sequence[str]) -> object:
+    """Returns Beam's runner for some options, after a check that its engine can be there.
 
     Raises:
         ConfigError: If Beam does not know the runner, if an address does not answer, or if the
@@ -70,7 +70,7 @@ def check_engine(options: Sequence[str]) -> None:
     runner = parsed.view_as(StandardOptions).runner or "DirectRunner"
     values = parsed.get_all_options()
     try:
-        create_runner(runner)
+        result = create_runner(runner)
     except (ValueError, ImportError, AttributeError):
         raise ConfigError(
             f"--runner {runner} is no runner of this Beam, or needs a package that is not here: "
@@ -96,6 +96,7 @@ def check_engine(options: Sequence[str]) -> None:
         path = values.get(option)
         if path and "://" not in path and not os.path.isfile(path):
             raise ConfigError(f"--{option} {path} does not exist: run make engines, or correct it.")
+    return result
 
 
 def _java() -> str:
@@ -106,7 +107,7 @@ def _java() -> str:
 def _jvm_options(runner: str, options: Sequence[str]) -> list[str]:
     """Returns the options of Java for a job server that Beam starts, unless there are some."""
     given = any("job_server_jvm_prop" in one for one in options)
-    if given or runner.rpartition(".")[2] not in _JAVA_RUNNERS:
+    if given or runner not in _JAVA_RUNNERS:
         return []
     return [f"--{_JVM_OPTION}={one}" for one in _SHORT_JVM]
 
@@ -140,13 +141,8 @@ class Engine:
     """
 
     def __init__(self, options: Sequence[str]):
-        from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-        from apache_beam.runners.runner import create_runner
-
-        check_engine(options)
-        runner = PipelineOptions(list(options)).view_as(StandardOptions).runner or "DirectRunner"
-        self._options, self._server = [*options, *_jvm_options(runner, options)], None
-        self._runner = create_runner(runner)
+        self._runner, self._server = check_engine(options), None
+        self._options = [*options, *_jvm_options(type(self._runner).__name__, options)]
         if hasattr(self._runner, "default_job_server"):
             self._start = self._runner.default_job_server
             self._runner.default_job_server = self._job_server
