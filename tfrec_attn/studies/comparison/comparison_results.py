@@ -74,13 +74,8 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the row for JSON."""
-        found = {
-            name: getattr(self, name)
-            for name in (
-                *("model", "seeds", "valid", "test", "intervals", "deviations", "figures"),
-                "lists",
-            )
-        }
+        names = ("model", "seeds", "valid", "test", "intervals", "deviations", "figures", "lists")
+        found = {name: getattr(self, name) for name in names}
         if self.difference is not None:
             found["difference"] = {**self.difference._asdict(), "p_adjusted": self.p}
             found["verdict"] = self.verdict or "no difference shown"

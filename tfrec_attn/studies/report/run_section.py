@@ -127,14 +127,8 @@ def slice_tables(slices: Sequence[Slices], values: Mapping[str, np.ndarray]) -> 
 
 def _lists(findings: RunFindings) -> list[Element]:
     groups = len(findings.shares)
-    labels = [
-        "most popular items"
-        if not place
-        else "least popular items"
-        if place == groups - 1
-        else f"group {place + 1}"
-        for place in range(groups)
-    ]
+    labels = [f"group {number}" for number in range(1, groups + 1)]
+    labels[0], labels[-1] = "most popular items", "least popular items"
     rows = [[name, f"{value:.4f}"] for name, value in findings.report.get("lists", {}).items()]
     chart = [Bar(label, 100 * share) for label, share in zip(labels, findings.shares, strict=True)]
     return [

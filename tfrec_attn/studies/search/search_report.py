@@ -14,7 +14,7 @@ from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config
 from tfrec_attn.config.coercion import parse_flow
 from tfrec_attn.config.yaml_tree import is_null, write_yaml
-from tfrec_attn.errors import shorten
+from tfrec_attn.errors import counted, shorten
 from tfrec_attn.extensions import short_name
 from tfrec_attn.studies.search.search_space import SearchSpace, with_point
 from tfrec_attn.studies.search.trial_training import COMPLETED, FAILED, PRUNED, TrialResult
@@ -128,8 +128,7 @@ def _counted(results: list[TrialResult]) -> str:
     states = Counter(one.state for one in results)
     parts = ", ".join(f"{states[state]} {state}" for state in (COMPLETED, PRUNED, FAILED))
     seconds = sum(one.seconds for one in results)
-    trials = "1 trial" if len(results) == 1 else f"{len(results)} trials"
-    return f"{trials} ({parts}), {seconds:,.0f} s"
+    return f"{counted(len(results), 'trial', form='')} ({parts}), {seconds:,.0f} s"
 
 
 def _shown(value: Any) -> str:
