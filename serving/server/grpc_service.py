@@ -117,11 +117,10 @@ def _metadata(store, request):
     for field in request.metadata_field:
         if field != _SIGNATURES:
             raise invalid(f"Metadata field {field} is not supported")
-    spec = request.model_spec
-    version, definitions = store.metadata(spec.name, *_version_of(spec))
-    response = get_model_metadata_pb2.GetModelMetadataResponse()
-    _set_model(response.model_spec, spec.name, version)
-    response.metadata[_SIGNATURES].Pack(definitions)
+    spec, response = request.model_spec, get_model_metadata_pb2.GetModelMetadataResponse()
+    with store.using(spec.name, *_version_of(spec)) as found:
+        _set_model(response.model_spec, spec.name, found.number)
+        response.metadata[_SIGNATURES].Pack(found.model.definitions)
     return response
 
 

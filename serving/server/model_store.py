@@ -13,7 +13,6 @@ from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
 
 from ..protocol.statuses import StatusError, failed_precondition, invalid, not_found
 from .batching import BatchOptions
-from .catalogue import Catalogue
 from .model_config import ModelConfig
 from .served_model import ServedModel, Version, no_servable
 from .server_metrics import ServerMetrics
@@ -137,14 +136,13 @@ class ModelStore:
             The version that answered, the name of the signature, and the outputs.
 
         Raises:
-            StatusError: With the code that TF Serving gives: NOT_FOUND for an unknown model or
-                version, INVALID_ARGUMENT for an unknown label, inputs or outputs,
+            StatusError: As in `using`. INVALID_ARGUMENT for unknown inputs or outputs,
                 FAILED_PRECONDITION for an unknown signature, UNAVAILABLE if the queue is full.
         """
         begin = time.perf_counter()
         code, counted = grpc.StatusCode.OK, ""
         try:
-            with self._using(name, version, label) as found:
+            with self.using(name, version, label) as found:
                 counted = found.model.signature(signature).name
                 answer = found.model.run(counted, inputs, outputs, found.batchers)
                 check_size(answer)
@@ -162,25 +160,28 @@ class ModelStore:
                 name if name in self._models else "", counted, code, time.perf_counter() - begin
             )
 
-    def metadata(self, name: str, version: int | None = None, label: str | None = None):
-        """Returns the version that would respond, and its signatures as a SignatureDefMap.
-
-        Raises:
-            StatusError: As in `predict`.
-        """
-        with self._using(name, version, label) as found:
-            return found.number, found.model.definitions
-
-    def catalogue(
+    @contextlib.contextmanager
+    def using(
         self, name: str, version: int | None = None, label: str | None = None
-    ) -> Catalogue:
-        """Returns the items of the version that would answer.
+    ) -> Iterator[Version]:
+        """Gives the version of a model that would answer, and keeps it loaded meanwhile.
 
         Raises:
-            StatusError: As in `predict`, or FAILED_PRECONDITION if it has no file of its items.
+            StatusError: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown
+                label.
         """
-        with self._using(name, version, label) as found:
-            return found.model.catalogue
+        if not name:
+            raise invalid("ModelSpec has no name specified.")
+        if label:
+            version = self._labelled(name, label)
+        model = self._models.get(name)
+        if model is None:
+            raise no_servable(name, version)
+        found = model.acquire(version)
+        try:
+            yield found
+        finally:
+            model.release(found)
 
     def status(
         self, name: str, version: int | None = None, label: str | None = None
@@ -245,21 +246,6 @@ class ModelStore:
         return ServedModel(
             config, self._batching, self._threads, self.metrics.batched, self._wake.set
         )
-
-    @contextlib.contextmanager
-    def _using(self, name: str, version: int | None, label: str | None) -> Iterator[Version]:
-        if not name:
-            raise invalid("ModelSpec has no name specified.")
-        if label:
-            version = self._labelled(name, label)
-        model = self._models.get(name)
-        if model is None:
-            raise no_servable(name, version)
-        found = model.acquire(version)
-        try:
-            yield found
-        finally:
-            model.release(found)
 
     def _labelled(self, name: str, label: str) -> int:
         version = self._labels.get(name, {}).get(label)

@@ -84,17 +84,18 @@ class PageService:
 
     def _has_descriptions(self, name: str, version: int) -> bool:
         try:
-            _, definitions = self._store.metadata(name, version)
+            with self._store.using(name, version) as found:
+                return _DESCRIBE in found.model.signatures
         except StatusError:
             # It has just been replaced.
             return False
-        return _DESCRIBE in definitions.signature_def
 
     def _search(self, match: re.Match, body: bytes) -> Response:
         text = _text(body, "text")
         if text is None:
             raise invalid('A search must have a text; send {"text": "..."}.')
-        catalogue = self._store.catalogue(*spec_of(match))
+        with self._store.using(*spec_of(match)) as version:
+            catalogue = version.model.catalogue
         found = catalogue.search(text)
         items = [{"id": one, "title": title} for one, title in found.items]
         return _json({"items": items, "total": found.total, "catalogue": len(catalogue)})

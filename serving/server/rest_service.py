@@ -98,10 +98,11 @@ class RestService:
 
     def _inputs(self, name, version, label, signature):
         """The types of the inputs, which are needed to read JSON, and those with a default."""
-        _, definitions = self._store.metadata(name, version, label)
-        if signature not in definitions.signature_def:
+        with self._store.using(name, version, label) as found:
+            definitions = found.model.definitions.signature_def
+        if signature not in definitions:
             raise invalid(f'Serving signature name: "{signature[:80]}" not found in signature def.')
-        inputs = sorted(definitions.signature_def[signature].inputs.items())
+        inputs = sorted(definitions[signature].inputs.items())
         dtypes = {key: dtype_of(info.dtype) for key, info in inputs}
         if None in dtypes.values():
             raise invalid(f'The signature "{signature}" has inputs that JSON cannot carry.')
@@ -113,9 +114,10 @@ class RestService:
         return dtypes, {name: [one] if ranks[name] == 2 else one for name, one in optional.items()}
 
     def _metadata(self, name, version, label):
-        version, definitions = self._store.metadata(name, version, label)
-        spec = {"name": name, "signature_name": "", "version": str(version)}
-        return _dumped({"model_spec": spec, "metadata": {"signature_def": _in_full(definitions)}})
+        with self._store.using(name, version, label) as found:
+            signatures = _in_full(found.model.definitions)
+        spec = {"name": name, "signature_name": "", "version": str(found.number)}
+        return _dumped({"model_spec": spec, "metadata": {"signature_def": signatures}})
 
     def _status(self, name, version, label):
         statuses = map(_in_full, self._store.status(name, version, label))

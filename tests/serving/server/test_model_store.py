@@ -88,7 +88,7 @@ def test_a_new_version_takes_over_and_the_old_one_ends(make_store, versions):
 
 def test_the_old_version_stays_until_its_requests_are_answered(make_store, versions):
     store = make_store(versions(1))
-    with store._using("toy", None, None) as old:
+    with store.using("toy") as old:
         versions(2)
         store.poll()
         assert states(store) == {2: "AVAILABLE", 1: "UNLOADING"}
@@ -239,7 +239,7 @@ def test_unknown_models(make_store, toy):
     store = make_store(toy)
     missing = ("NOT_FOUND", "Servable not found for request: Latest(x)")
     assert refused(lambda: store.predict("x", "", TEXT)) == missing
-    assert refused(lambda: store.metadata("x")) == missing
+    assert refused(lambda: store.using("x").__enter__()) == missing
     assert refused(lambda: store.predict("x", "", TEXT, version=3)) == (
         "NOT_FOUND",
         "Servable not found for request: Specific(x, 3)",
@@ -265,11 +265,9 @@ def test_unknown_models(make_store, toy):
 
 def test_metadata_and_status(make_store, toy):
     store = make_store(toy, labels={"stable": 1})
-    version, definitions = store.metadata("toy", label="stable")
-    assert (
-        version == 1
-        and definitions.signature_def["strict"].inputs["number"].dtype == tf.int32.as_datatype_enum
-    )
+    with store.using("toy", label="stable") as found:
+        number = found.model.definitions.signature_def["strict"].inputs["number"]
+        assert found.number == 1 and number.dtype == tf.int32.as_datatype_enum
     assert [status.version for status in store.status("toy", label="stable")] == [1]
     assert store.names() == ["toy"] and store.ready()
 

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+import types
 
 import grpc
 import numpy as np
@@ -54,7 +55,8 @@ class Store:
             )
         return 1 if label else version or 2
 
-    def metadata(self, name, version=None, label=None):
+    @contextlib.contextmanager
+    def using(self, name, version=None, label=None):
         definitions = get_model_metadata_pb2.SignatureDefMap()
         for key in ("echo", "serving_default"):
             signature = definitions.signature_def[key]
@@ -62,7 +64,8 @@ class Store:
                 meta_graph_pb2.TensorInfo(name="item:0", dtype=STRING)
             )
             signature.inputs["k"].CopyFrom(meta_graph_pb2.TensorInfo(name="k:0", dtype=INT32))
-        return self._version(name, version, label), definitions
+        model = types.SimpleNamespace(definitions=definitions)
+        yield types.SimpleNamespace(number=self._version(name, version, label), model=model)
 
     def predict(self, name, signature, inputs, version=None, label=None, outputs=()):
         found = self._version(name, version, label)
