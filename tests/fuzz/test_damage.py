@@ -281,10 +281,10 @@ def test_a_server_passes_over_damaged_versions(whole, tmp_path):
             store.poll()
             served, _, answer = store.predict("shop", "", arrays)
             assert answer["items"].tolist() == expected, name
-            status = store.status("shop", number)[0]
+            status = store.status("shop", number)[0].status
             if served == 1 and changed:
-                assert status.code == grpc.StatusCode.INVALID_ARGUMENT
-                assert_sentence(status.message)
+                assert status.error_code == grpc.StatusCode.INVALID_ARGUMENT.value[0]
+                assert_sentence(status.error_message)
             # The next damage meets version 1 again.
             shutil.rmtree(folder / str(number))
             store.poll()

@@ -64,7 +64,7 @@ class Store:
                 meta_graph_pb2.TensorInfo(name="item:0", dtype=STRING)
             )
             signature.inputs["k"].CopyFrom(meta_graph_pb2.TensorInfo(name="k:0", dtype=INT32))
-        model = types.SimpleNamespace(definitions=definitions)
+        model = types.SimpleNamespace(definitions=definitions, signatures={})
         yield types.SimpleNamespace(number=self._version(name, version, label), model=model)
 
     def predict(self, name, signature, inputs, version=None, label=None, outputs=()):
