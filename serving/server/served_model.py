@@ -217,15 +217,9 @@ class ServedModel:
             if version.number not in self._serving:
                 self._set(version.number, ModelVersionStatus.END)
 
-    def _set(
-        self,
-        number: int,
-        state: int,
-        code: grpc.StatusCode = grpc.StatusCode.OK,
-        message: str = "",
-    ) -> None:
+    def _set(self, number: int, state: int, *problem: object) -> None:
         with self._lock:
-            self._statuses[number] = status_of(number, state, code, message)
+            self._statuses[number] = status_of(number, state, *problem)
             ended = sorted(
                 number
                 for number, status in self._statuses.items()
