@@ -18,7 +18,9 @@ import subprocess
 import sys
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
+
+from results_sections import COUNTS, PUBLISHED, SECTIONS, Section
 
 # Columns of the table of a comparison; a part that unfolds has all.
 _SHORT = ("model", "HR@10", "NDCG@10", "MRR", "difference", "p", "", "epoch", "s/epoch")
@@ -30,160 +32,11 @@ _HEAT_MAP = (
 )
 _TRANSITIONS = "NDCG@10 by transitions to the target:"
 _LEGEND = " In parentheses:"
-# Row -> HR@10 and NDCG@10 on Beauty, on Toys, and who published them.
 _PUBLISHED_TITLE = "Published figures"
-_RECBOLE = "[a rerun with RecBole](https://github.com/kanishkaRandunu/pswrec2k26)"
-_S3REC = "[S3-Rec](https://arxiv.org/abs/2008.07873)"
-_ESASREC = "[eSASRec](https://arxiv.org/abs/2508.06450)"
-_PUBLISHED = (
-    ("pop", "0.0152 / 0.0068", "0.0113 / 0.0061", _S3REC),
-    ("caser", "0.0347 / 0.0176", "0.0270 / 0.0141", _S3REC),
-    ("gru4rec", "0.0623 / 0.0342", "", _RECBOLE),
-    ("bert4rec", "0.0404 / 0.0211", "", _RECBOLE),
-    ("sasrec", "0.0605 / 0.0318", "0.0675 / 0.0374", f"{_S3REC}, one negative"),
-    ("sasrec", "0.0921 / 0.0531", "0.0970 / 0.0580", f"{_ESASREC}, 256 negatives"),
-    ("esasrec", "0.0928 / 0.0523", "0.0939 / 0.0538", _ESASREC),
-)
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, RUNS = ROOT / "docs" / "results.md", ROOT / "results"
-_PRIOR = ["prior.decay=1", "prior.backward=0.5", "prior.popularity_power=0.5"]
 
 
-class Section(NamedTuple):
-    """A table of the page.
-
-    Attributes:
-        name: Its folder.
-        title: Its heading.
-        log: Folder of its log.
-        command: "compare", "ablation" or "report".
-        arguments: Its arguments, without the log; of a report, the run first.
-        winner: Row that the paper claims to be ahead, or None.
-        losers: Rows that the paper claims to be behind it.
-    """
-
-    name: str
-    title: str
-    log: str
-    command: str
-    arguments: list[str]
-    winner: str | None = None
-    losers: tuple[str, ...] = ()
-
-
-_COUNTS = "decayed_transitions"
-_COUNTED = ("pop", "transition", _COUNTS, "item_knn")
-_OTHERS = ("bpr_mf", "cml", "fmc", "hrm", "prme", "transrec", "attrec")
-_SEQUENCE_MODELS = ("caser", "gru4rec", "bert4rec", "fmlp_rec", "sasrec", "esasrec", "mqsa_ted")
-
-
-def _study(name: str, title: str, log: str) -> Section:
-    return Section(name, title, log, "ablation", [f"studies/{name}"])
-
-
-def _heat_maps(model: str, title: str, log: str, user: str) -> Section:
-    run = f"{log}/{log}/{model}/seed-1"
-    return Section(f"{model}-attention", title, log, "report", [run, "--user", user])
-
-
-SECTIONS = [
-    Section(
-        "ml-100k",
-        "MovieLens-100K: the models of AttRec's paper",
-        "ml-100k",
-        "compare",
-        [
-            *("--data", "ml-100k", "--with-prior", "--against", "attrec", "--models"),
-            "pop,transition,decayed_transitions,item_knn,attrec,fmc,fpmc,bpr_mf,cml,hrm,prme,"
-            "transrec,caser",
-            *_PRIOR,
-        ],
-        "attrec",
-        ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
-    ),
-    Section(
-        "ml-100k-all",
-        "MovieLens-100K: all models",
-        "ml-100k",
-        "compare",
-        ["--data", "ml-100k"],
-    ),
-    Section(
-        "ml-100k-attrec",
-        "MovieLens-100K in the order of the split of AttRec's authors",
-        "ml-100k-attrec",
-        "compare",
-        [
-            *("--data", "ml-100k", "--with-prior", "--against", "attrec", "--models"),
-            "pop,transition,decayed_transitions,item_knn,attrec,attrec-authors,fpmc,bpr_mf,cml,hrm,"
-            "prme,transrec,caser,sasrec",
-            *_PRIOR,
-            "data.source=movielens-100k-attrec",
-        ],
-        "attrec",
-        ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
-    ),
-    Section(
-        "ml-100k-equal-budget",
-        "MovieLens-100K: the models of AttRec's paper, each searched with eight trials",
-        "ml-100k",
-        "compare",
-        [
-            *("--data", "ml-100k", "--trials", "8", "--with-prior", "--against", "attrec"),
-            *("--models", "pop,decayed_transitions,attrec,bpr_mf,cml,fpmc,hrm,prme,transrec,caser"),
-            *_PRIOR,
-        ],
-        "attrec",
-        ("prme", "transrec", "caser", "fpmc", "bpr_mf", "hrm", "cml"),
-    ),
-    _study("attrec-self_attention", "AttRec with and without self-attention", "ml-100k"),
-    _study("attrec-aggregation", "AttRec by the aggregation of the attended items", "ml-100k"),
-    _study("attrec-user_weight", "AttRec by the weight of the long-term interest", "ml-100k"),
-    _study("attrec-max_length", "AttRec by the length of the history", "ml-100k"),
-    _study("attrec-dim", "AttRec by its width", "ml-100k"),
-    _heat_maps("attrec", "AttRec: attention between the latest events", "ml-100k", "4"),
-    *(
-        Section(
-            log,
-            f"{title}: {which}",
-            log,
-            "compare",
-            [
-                *("--data", log, "--with-prior", "--slices", "--against", "mqsa_ted", "--models"),
-                ",".join((*_COUNTED, *others, *more, *_SEQUENCE_MODELS)),
-            ],
-            "mqsa_ted",
-            ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", *more),
-        )
-        for log, title, which, more, others in (
-            ("beauty", "Amazon Beauty", "twenty models", ("fpmc", "lightgcn"), _OTHERS),
-            ("toys", "Amazon Toys", "the sequence models", (), ()),
-        )
-    ),
-    Section(
-        "beauty-equal-budget",
-        "Amazon Beauty: the models of MQSA-TED's paper, each searched for 15 minutes",
-        "beauty",
-        "compare",
-        [
-            *("--data", "beauty", "--seconds", "900", "--against", "mqsa_ted", "--models"),
-            "pop,decayed_transitions,sasrec,gru4rec,bert4rec,caser,fpmc,fmlp_rec,lightgcn,mqsa_ted",
-        ],
-        "mqsa_ted",
-        ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", "fpmc", "lightgcn"),
-    ),
-    _study("mqsa_ted-query_window", "MQSA-TED by the events of a long query", "beauty"),
-    _study("mqsa_ted-alpha", "MQSA-TED by the weight of the short queries", "beauty"),
-    _study(
-        "mqsa_ted-distillation", "MQSA-TED by the weight of the distillation (0: MQSA)", "beauty"
-    ),
-    _study("mqsa_ted-temperature", "MQSA-TED by the temperature of the distillation", "beauty"),
-    _study("mqsa_ted-graph_regularization", "MQSA with TED or a graph regularizer", "beauty"),
-    _heat_maps("mqsa_ted", "MQSA-TED: attention of both streams", "beauty", "u10050"),
-    _study("sasrec-distillation", "SASRec with and without distillation", "beauty"),
-    _study("fmlp_rec-distillation", "FMLP-Rec with and without distillation", "beauty"),
-    _study("gru4rec-distillation", "GRU4Rec with and without distillation", "beauty"),
-]
 _INTRODUCTION = """\
 # Results
 
@@ -299,7 +152,7 @@ def _published(tables: Sequence[Path]) -> list[str]:
     lines = [
         f"| {model} | {on_beauty} | {pair(beauty, model)} | {on_toys} | {pair(toys, model)} "
         f"| {source} |\n"
-        for model, on_beauty, on_toys, source in _PUBLISHED
+        for model, on_beauty, on_toys, source in PUBLISHED
     ]
     return [
         "HR@10 / NDCG@10 on the same 5-core logs, with the leave-one-out split and the full "
@@ -330,11 +183,23 @@ def _section(section: Section) -> list[str]:
     if section.winner is not None:
         verdicts = {row["model"]: row.get("verdict") for row in figures["rows"]}
         parts.append(_claim(section, verdicts))
+    if section.finding:
+        parts.append(f"{section.finding} {_best_row(figures)}\n")
     # The introduction explains the columns.
     caption, _, table = found.read_text(encoding="utf-8").partition("\n\n")
     caption = caption.partition(_LEGEND)[0]
     parts.append(f"{caption} Differences in {figures['metric']} are to {figures['against']}.\n")
     return [*parts, *_unfolding(table)]
+
+
+def _best_row(figures: dict[str, Any]) -> str:
+    """Returns which row of a study is the best, and whether a test shows it, as a sentence."""
+    metric, against = figures["metric"], figures["against"]
+    best = max(figures["rows"], key=lambda row: row["test"][metric])
+    if best["model"] == against:
+        return f"Here, {against} has the highest {metric}, as in the configuration."
+    shown = "and it" if best["verdict"] == "better" else "but no test shows that it"
+    return f"Here, {best['model']} has the highest {metric}, {shown} is better than {against}."
 
 
 def _images(section: Section) -> list[str]:
@@ -387,9 +252,9 @@ def _claim(section: Section, verdicts: dict[str, str | None]) -> str:
         "worse": "It is also ahead of {}, which only counts.",
         "no difference shown": "They show no difference to {}, which only counts.",
         "better": "{}, which only counts, is ahead of it.",
-    }.get(verdicts.get(_COUNTS))
+    }.get(verdicts.get(COUNTS))
     if counted:
-        told.append(counted.format(_COUNTS))
+        told.append(counted.format(COUNTS))
     absent = [name for name in section.losers if name not in verdicts]
     if absent:
         told.append(f"{', '.join(absent)}: not run.")

@@ -16,6 +16,7 @@ CELL = 'class="cell"'
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     """The module, with folders of its own."""
+    monkeypatch.syspath_prepend(ROOT / "docs")
     spec = importlib.util.spec_from_file_location("make_results", ROOT / "docs/make_results.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -70,6 +71,33 @@ def test_a_section_with_its_claim(results):
     (folder / "note.json").unlink()
     assert results.main(["--only"]) == 0
     assert results.PAGE.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("best", "verdict", "sentence"),
+    [
+        ("alpha=0.50", None, "alpha=0.50 has the highest MRR, as in the configuration."),
+        ("alpha=1", "better", "alpha=1 has the highest MRR, and it is better than alpha=0.50."),
+        (
+            "alpha=1",
+            "no difference shown",
+            "alpha=1 has the highest MRR, but no test shows that it is better than alpha=0.50.",
+        ),
+    ],
+)
+def test_a_study_with_the_finding_of_the_paper(results, best, verdict, sentence):
+    folder = results.RUNS / "mqsa_ted-alpha"
+    folder.mkdir(parents=True)
+    note = {"command": "python -m x", "date": "2026-01-02", "commit": "abc", "machine": "2 cores"}
+    (folder / "note.json").write_text(json.dumps(note))
+    (folder / "results.md").write_text("The caption.\n\n| model | p |\n| --- | --- |\n")
+    rows = [{"model": "alpha=0", "test": {"MRR": 0.1}, "verdict": "worse"}]
+    rows.append({"model": best, "test": {"MRR": 0.3}} | ({"verdict": verdict} if verdict else {}))
+    tree = {"rows": rows, "metric": "MRR", "against": "alpha=0.50"}
+    (folder / "results.json").write_text(json.dumps(tree))
+    assert results.main(["--only"]) == 0
+    text = results.PAGE.read_text()
+    assert f"The paper finds 0.5 best; 1 is SASRec with distillation. Here, {sentence}\n" in text
 
 
 def test_published_figures_beside_those_of_the_page(results):
