@@ -18,7 +18,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.reading.interactions import count_times, read_slices
 from tfrec_attn.data.reading.rejections import write_rejected
 from tfrec_attn.data.reading.time_rule import LogTimes, MixedTimes, TimeRule
-from tfrec_attn.data.sequences.copies import count_copies
+from tfrec_attn.data.sequences.copies import without_copies
 from tfrec_attn.data.sequences.event_filters import EventFilter, filter_sequences
 from tfrec_attn.data.sequences.ids import IdProblems, unified
 from tfrec_attn.data.sequences.sessions import owners_of
@@ -240,21 +240,12 @@ def write_kept_events(
 
     frame = kept_events(f"{source}/{number}", kept, least)
     write_frame(frame, f"{target}/{number}")
-    found = copies(frame) if "event" in frame.columns else 0
-    write_json({"copies": found}, f"{target}/{number}.json")
+    left = without_copies(frame).height if "event" in frame.columns else frame.height
+    write_json({"copies": frame.height - left}, f"{target}/{number}.json")
     yield TaggedOutput("kept", number)
     users = frame.group_by("user_id").agg(pl.col("place").min())
     yield TaggedOutput("users", (0, pack(users.with_columns(partition=pl.lit(number)))))
     yield from split_by(frame.group_by("item_id").agg(pl.col("place").min()), "item_id", items)
-
-
-def copies(frame: pl.DataFrame) -> int:
-    """Counts the events that are exact copies of another."""
-    names = [name for name in ("item_id", "event") if name in frame.columns]
-    times = frame["timestamp"].to_numpy()
-    users, *others = (encode_ids(frame[name])[1] for name in ("user_id", *names))
-    order = np.lexsort((times, users))
-    return count_copies(users[order], times[order], *(one[order] for one in others))
 
 
 def first_places(grouped: tuple[int, Iterable[bytes]]) -> tuple[int, bytes]:
@@ -331,11 +322,9 @@ def write_one_shard(
         partitioned: Keywords of `PartitionedLog`.
         work: Folder of the shards.
     """
-    log, events = PartitionedLog(**partitioned), read_part(files, number)
-    names = ("row", "item", "timestamp", "weight")
-    columns = (events[name].to_numpy() for name in names if name in events.columns)
+    log = PartitionedLog(**partitioned)
     name = shard_name(number, log.shards)
     with tempfile.TemporaryDirectory() as folder:
-        write_shard(Path(folder) / name, make_shard(number, log, *columns))
+        write_shard(Path(folder) / name, make_shard(number, log, read_part(files, number)))
         write_bytes((Path(folder) / name).read_bytes(), f"{work}/{name}")
     return name

@@ -39,7 +39,8 @@ STATE, _REQUEST = "state.json", "order.json"
 _KIND, _OTHER = "prepared log", "name another --to"
 _FINISHED = (USERS, ITEMS, REJECTED, INDEX, ITEM_COUNTS, TRANSITIONS, MANIFEST, "shard-*.tfrecord")
 _WORK = (
-    "work/slice", "work/log/*.npy", "work/log/*.bin", "work/partitions/*.bin", "work/finish/*.bin",
+    "work/log/*.arrow", "work/log/*.arrow.index", "work/partitions/events.arrow",
+    "work/partitions/events.arrow.index", "work/finish/*.bin",
     f"work/{STATE}", f"work/{STATE}.part", "beam/tfrec-attn-*/**",
 )  # fmt: skip
 # What a preparation writes. A folder with any other file in it is not cleared.
