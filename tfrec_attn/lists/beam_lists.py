@@ -6,7 +6,7 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.list_table import list_table
 from tfrec_attn.lists.model_folder import open_source
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch
@@ -62,7 +62,7 @@ class _RecommendToBatch(beam.DoFn):
         users, histories = zip(*batch, strict=True)
         users = UserBatch.of(list(users), [list(one) for one in histories])
         lists, items = self._recommender.recommend(users), self._recommender.source.items
-        yield from ListTable.of(users, items, lists, nested=True).frame.iter_rows(named=True)
+        yield from list_table(users.users, items, lists, nested=True).iter_rows(named=True)
 
     def _load(self) -> Recommender:
         model, *options = self._arguments

@@ -13,7 +13,7 @@ from tfrec_attn.data.shards.beam_files import (
     write_json,
 )
 from tfrec_attn.errors import DataError
-from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.list_table import list_table
 from tfrec_attn.lists.model_folder import open_source
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch
@@ -26,13 +26,13 @@ def tables_of_workers(
     nested: bool,
     work: str,
     options: Sequence[str],
-) -> Iterator[ListTable]:
-    """Yields the lists of each batch of users, in order.
+) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
+    """Yields the table and the counts of the lists of each batch of users, in order.
 
     Args:
         batches: The users.
         recommender: The path of the model, and the other arguments of `Recommender`.
-        nested: As for `ListTable.of`.
+        nested: As for `list_table`.
         work: Folder that the workers share; a folder of its own is made in it, and removed at the
             end.
         options: Options of Beam.
@@ -56,7 +56,7 @@ def tables_of_workers(
                     f"{shared} must hold the lists of the workers, but lacks some: give --work a "
                     "folder that the workers and this process share."
                 )
-            yield ListTable(read_frame(f"{shared}/lists/{number}"), found[0])
+            yield read_frame(f"{shared}/lists/{number}"), found[0]
 
 
 def _run(
@@ -85,6 +85,7 @@ def _write_lists(number: int, model, recommender, nested, shared, version) -> No
     made = model.acquire(lambda: Recommender(open_source(path), *options))
     users, items = read_frame(f"{shared}/users/{number}"), read_frame(f"{shared}/items/{number}")
     batch = UserBatch(users["user_id"], items["item_id"], users["length"].to_numpy())
-    table = ListTable.of(batch, made.source.items, made.recommend(batch), nested)
-    write_frame(table.frame, f"{shared}/lists/{number}")
-    write_json(table.counts, f"{shared}/lists/{number}.json")
+    lists = made.recommend(batch)
+    table = list_table(batch.users, made.source.items, lists, nested)
+    write_frame(table, f"{shared}/lists/{number}")
+    write_json(lists.counts(), f"{shared}/lists/{number}.json")

@@ -171,17 +171,16 @@ def partition(log: CodedLog, core: KCore, path: str, shards: int) -> ChunkedArra
             frame = frame.with_columns(row=pl.Series(row), item=pl.Series(item + np.int32(1)))
             frame = frame.drop("user_id", "item_id", "place").filter(stays)
             out.add(frame, frame["row"].to_numpy() % shards)
-    return ChunkedArray(
-        [
-            lambda number=number: read_segments(path, number)["timestamp"].to_numpy()
-            for number in range(shards)
-        ]
-    )
+
+    def times(number: int) -> np.ndarray:
+        return read_segments(path, number, ["timestamp"])["timestamp"].to_numpy()
+
+    return ChunkedArray([partial(times, number) for number in range(shards)])
 
 
 local_segments = partial(segment_file, create=partial(open, mode="wb"))
 
 
-def read_segments(path: str, number: int) -> pl.DataFrame:
+def read_segments(path: str, number: int, columns: list[str] | None = None) -> pl.DataFrame:
     """Returns the events of a part of a file that `local_segments` wrote."""
-    return read_part([path], number, partial(open, mode="rb"))
+    return read_part([path], number, partial(open, mode="rb"), columns)

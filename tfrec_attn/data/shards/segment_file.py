@@ -71,14 +71,18 @@ def segment_file(path: str, parts: int, create: Open = complete_file) -> Iterato
             index.write(writer.index())
 
 
-def read_part(paths: Iterable[str], number: int, read: Open = opened) -> pl.DataFrame:
+def read_part(
+    paths: Iterable[str], number: int, read: Open = opened, columns: list[str] | None = None
+) -> pl.DataFrame:
     """Returns the rows of a part of some files, of which one or more have any, in their order."""
-    return unpack(segment for path in paths for segment in _segments(path, number, read))
+    segments = (segment for path in paths for segment in _segments(path, number, read))
+    return unpack(segments, columns)
 
 
-def unpack(chunks: Iterable[bytes]) -> pl.DataFrame:
+def unpack(chunks: Iterable[bytes], columns: list[str] | None = None) -> pl.DataFrame:
     """Returns the rows of packed frames, in the order of the frames."""
-    return pl.concat([pl.read_ipc(io.BytesIO(one)) for one in chunks], how="vertical_relaxed")
+    frames = [pl.read_ipc(io.BytesIO(one), columns=columns) for one in chunks]
+    return pl.concat(frames, how="vertical_relaxed")
 
 
 def _segments(path: str, number: int, read: Open) -> Iterator[bytes]:
