@@ -1,10 +1,9 @@
 """Validates a log: measures, leakage, requests, drift, and anomalies, in one report."""
 
-import contextlib
 import dataclasses
 import json
 import os
-import secrets
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,7 +26,6 @@ from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.readable import readable
-from tfrec_attn.files.work_folder import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")
@@ -195,25 +193,21 @@ def _profile_in(path: Path) -> log_profile.Profile:
 
 def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schema) -> None:
     """Writes a folder, which gets its name when it is complete."""
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    is_made = False
+    before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
     try:
-        partial.mkdir(parents=True)
-        is_made = True
-        text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
-        (partial / _REPORT).write_text(text, encoding="utf-8")
-        before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
-        (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
-        if statistics is not None:
-            content = statistics.SerializeToString(deterministic=True)
-            (partial / _STATISTICS).write_bytes(content)
-        if schema is not None:
-            tfdv.save_schema(schema, partial / _SCHEMA)
-        partial.rename(target)
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            partial = Path(folder) / target.name
+            partial.mkdir()
+            text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+            (partial / _REPORT).write_text(text, encoding="utf-8")
+            (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
+            if statistics is not None:
+                content = statistics.SerializeToString(deterministic=True)
+                (partial / _STATISTICS).write_bytes(content)
+            if schema is not None:
+                tfdv.save_schema(schema, partial / _SCHEMA)
+            partial.rename(target)
     except OSError as error:
         raise ConfigError(f"--to {target} cannot be written: {error.strerror or error}.") from None
-    finally:
-        if is_made:
-            remove(partial, (_REPORT, _PAGE, _STATISTICS, _SCHEMA))
-            with contextlib.suppress(OSError):
-                partial.rmdir()

@@ -107,7 +107,7 @@ def read_interactions(
             raise DataError(f"{log} holds no interactions{_why_none(own)}.")
     slices = [one for file in files for one in found[file]]
     frame = pl.concat([frame for frame, _ in slices], how="vertical_relaxed")
-    if wanted["timestamp"] is None:
+    if "timestamp" not in wanted:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
     return ReadResult(frame, sum(len(bad) for _, bad in slices))
 
@@ -222,14 +222,11 @@ def _read_parts(
 
 
 def _require_sound(
-    parts: Sequence[Path],
-    kinds: Sequence[str],
-    wanted: Mapping[str, str | None],
-    rows: int | None = None,
+    parts: Sequence[Path], kinds: Sequence[str], wanted: Mapping[str, str], rows: int | None = None
 ) -> None:
     parquet = [part for part, kind in zip(parts, kinds, strict=True) if kind == "parquet"]
     if parquet:
-        require_sound(parquet, [name for name in wanted.values() if name is not None], rows)
+        require_sound(parquet, list(wanted.values()), rows)
 
 
 def _complaint(path: Path, kind: str, entry: Rejection) -> str:

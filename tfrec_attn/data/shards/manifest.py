@@ -1,12 +1,12 @@
 """What is known of a prepared log: while it is written, and in its `manifest.json`."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tfrec_attn.errors import DataError
 from tfrec_attn.files.checksums import file_sha256
+from tfrec_attn.files.writing import replace_text
 
 MANIFEST = "manifest.json"
 FORMAT = "tfrec-attn prepared log"
@@ -80,12 +80,7 @@ class Manifest(FilteredLog):
     def write(self, folder: Path) -> None:
         """Writes the file, which gets its name when it is complete."""
         text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2) + "\n"
-        part = folder / f"{MANIFEST}.part"
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(folder / MANIFEST)
+        replace_text(folder / MANIFEST, text)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -47,6 +47,7 @@ from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, READING, REJECTE
 from tfrec_attn.data.shards.shard_files import make_shard, number_of_shards, shard_name, write_shard
 from tfrec_attn.errors import DataError, counted
 from tfrec_attn.files.work_folder import remove
+from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runtime.process import import_tensorflow
 
 _THREADS = 2
@@ -189,9 +190,7 @@ def _partition(
         ids=ids.to_dict(),
     )
     remove(work / "log", ("*",))
-    state = work / f"{STATE}.part"
-    state.write_text(json.dumps(asdict(partitioned)), encoding="utf-8")
-    state.rename(work / STATE)
+    replace_text(work / STATE, json.dumps(asdict(partitioned)))
     return partitioned
 
 
