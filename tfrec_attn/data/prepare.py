@@ -13,7 +13,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
 from tfrec_attn.data.shards.manifest import Manifest
 from tfrec_attn.data.shards.prepare_locally import prepare_log
-from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option, report_of
+from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option
 from tfrec_attn.data.shards.shard_files import MOST_SHARDS
 from tfrec_attn.errors import ConfigError, counted
 
@@ -115,7 +115,7 @@ def shards_of(count: int | None) -> int | None:
 
 def summary(manifest: Manifest, folder: str) -> str:
     """Returns a few lines about what was prepared."""
-    report, rejected = report_of(manifest), ""
+    report, rejected = manifest.report(), ""
     filters = "" if report.selection is None else f"{report.selection}.\n"
     if manifest.rejected:
         rejected = (

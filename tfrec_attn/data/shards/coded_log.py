@@ -12,7 +12,7 @@ import polars as pl
 from tfrec_attn.config import Data
 from tfrec_attn.data.sequences.event_filters import filter_sequences
 from tfrec_attn.data.sequences.k_core import Codes, KCore
-from tfrec_attn.data.shards.order_statistics import ChunkedArray
+from tfrec_attn.data.shards.order_statistics import Chunks
 from tfrec_attn.data.shards.segment_file import read_part, segment_file
 
 BUCKET = 1 << 21  # events in memory while those of some users are looked at
@@ -149,7 +149,7 @@ def filter_users(log: CodedLog, data: Data) -> tuple[CodedLog, dict[str, int]]:
     return left, dict(found)
 
 
-def partition(log: CodedLog, core: KCore, path: str, shards: int) -> ChunkedArray:
+def partition(log: CodedLog, core: KCore, path: str, shards: int) -> Chunks:
     """Writes the events that stay, with user rows and item indices, by the shard of their user.
 
     User row u belongs to shard u mod `shards`. The events of a user are in file order.
@@ -175,7 +175,7 @@ def partition(log: CodedLog, core: KCore, path: str, shards: int) -> ChunkedArra
     def times(number: int) -> np.ndarray:
         return read_segments(path, number, ["timestamp"])["timestamp"].to_numpy()
 
-    return ChunkedArray([partial(times, number) for number in range(shards)])
+    return [partial(times, number) for number in range(shards)]
 
 
 local_segments = partial(segment_file, create=partial(open, mode="wb"))

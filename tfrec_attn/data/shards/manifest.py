@@ -4,6 +4,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tfrec_attn.data.sequences.event_filters import EventFilterReport
+from tfrec_attn.data.sequences.filter_report import FilterReport, Statistics
+from tfrec_attn.data.sequences.ids import IdReport
 from tfrec_attn.errors import DataError
 from tfrec_attn.files.checksums import file_sha256
 from tfrec_attn.files.writing import replace_text
@@ -76,6 +79,14 @@ class Manifest(FilteredLog):
     shards: list[str]
     sizes: dict[str, int]
     sha256: dict[str, str]
+
+    def report(self) -> FilterReport:
+        """Returns what the event filters and the frequency filter left."""
+        before, after = Statistics(**self.before), Statistics(**self.after)
+        least = self.options["min_user_events"], self.options["min_item_events"]
+        selection = None if self.selection is None else EventFilterReport(**self.selection)
+        ids = None if self.ids is None else IdReport.from_dict(self.ids)
+        return FilterReport(before, after, *least, selection, self.duplicates, ids)
 
     def write(self, folder: Path) -> None:
         """Writes the file, which gets its name when it is complete."""

@@ -36,6 +36,7 @@ from tfrec_attn.data.shards.coded_log import (
     read_segments,
 )
 from tfrec_attn.data.shards.manifest import VERSION, Manifest, PartitionedLog
+from tfrec_attn.data.shards.order_statistics import quantile
 from tfrec_attn.data.shards.preparation_folder import (
     STATE,
     check_target,
@@ -170,7 +171,7 @@ def _partition(
     path, bounds, duplicates = _partitions(partial), None, None
     times = partition(log, core, path, shards)
     if data.split == "temporal":
-        bounds = period(data.valid_from, data.test_from, times.quantile)
+        bounds = period(data.valid_from, data.test_from, lambda share: quantile(times, share))
     if data.columns.event is not None:
         parts = (read_segments(path, number) for number in range(shards))
         duplicates = sum(
