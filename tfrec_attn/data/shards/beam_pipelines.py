@@ -153,15 +153,13 @@ class BeamPipelines:
         self, numbers: beam.PCollection, sources: list[str], whole: bool, begins: list[int]
     ) -> beam.PCollection:
         """Adds the filters of users; returns the numbers of the partitions that are filtered."""
-        target = self._folder("filtered")
-        each = transforms.FilterUsers(self._data, sources, target, whole, begins)
-        done = "filtered"
-        found = numbers | beam.FlatMap(lambda *one: each(*one), self._parts, done).with_outputs(
-            done, main="items"
+        arguments = self._data, sources, self._folder("filtered"), whole, begins, self._parts
+        found = numbers | beam.FlatMap(transforms.filter_users, *arguments).with_outputs(
+            "filtered", main="items"
         )
         items = found["items"] | "By item" >> beam.GroupByKey()
         _ = items | beam.Map(transforms.write_item_sizes, self._folder("sizes"))
-        return found[done] | "Filtered" >> beam.Reshuffle()
+        return found["filtered"] | "Filtered" >> beam.Reshuffle()
 
     def _round(
         self, numbers: beam.PCollection, kept: list[str] | beam.PCollection | None, turn: int

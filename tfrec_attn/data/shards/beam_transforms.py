@@ -121,57 +121,48 @@ def read_log(
     write_json(found, f"{events}/{number}.json")
 
 
-class FilterUsers:
-    """Drops copies, splits sessions and collapses repeats of a partition, and measures the rest.
+def filter_users(
+    number: int,
+    data: Data,
+    source: Sequence[str],
+    target: str,
+    whole: bool,
+    begins: Sequence[int],
+    items: int,
+) -> Iterator[Any]:
+    """Applies `filter_sequences` to a partition, and measures what is left.
 
     Args:
-        data: The keys `duplicates`, `session_gap` and `repeats`.
+        number: Number of the partition.
+        data: As for `filter_sequences`.
         source: Files of the events, in the order of the log.
         target: Folder of the partitions that stay.
         whole: Whether all times of the log are whole.
         begins: The number of events before each file, where a log without times needs it.
+        items: Number of parts of the items.
+
+    Yields:
+        (part, ids of items and their events), and the number in the output "filtered".
     """
+    from apache_beam.pvalue import TaggedOutput
 
-    def __init__(
-        self,
-        data: Data,
-        source: Sequence[str],
-        target: str,
-        whole: bool,
-        begins: Sequence[int],
-    ):
-        self._data, self._source, self._target = data, source, target
-        self._whole, self._begins = whole, np.array(begins, np.int64)
+    frame = _with_times(read_part(source, number), whole, np.array(begins, np.int64))
+    frame, found = filter_sequences(frame, data)
+    write_frame(frame, f"{target}/{number}")
+    users, codes = encode_ids(frame["user_id"])
+    owners = owners_of(users) if data.session_gap is not None else users
+    problems = IdProblems.of(owners, lambda: np.bincount(codes))
+    known = {"events": frame.height, "users": len(users), "ids": asdict(problems)}
+    write_json({**known, "filtered": found}, f"{target}/{number}.json")
+    yield TaggedOutput("filtered", number)
+    yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
 
-    def __call__(self, number: int, items: int, done: str) -> Iterator[Any]:
-        """Yields (part, ids of items and their events), and writes what is known of a partition.
 
-        Args:
-            number: Number of the partition.
-            items: Number of parts of the items.
-            done: The output for the number of the partition, when it is filtered.
-        """
-        from apache_beam.pvalue import TaggedOutput
-
-        data, frame = self._data, read_part(self._source, number)
-        frame, found = filter_sequences(self._with_times(frame), data)
-        write_frame(frame, f"{self._target}/{number}")
-        users, codes = encode_ids(frame["user_id"])
-        owners = owners_of(users) if data.session_gap is not None else users
-        problems = IdProblems.of(owners, lambda: np.bincount(codes))
-        known = {"events": frame.height, "users": len(users), "ids": asdict(problems)}
-        known["filtered"] = found
-        write_json(known, f"{self._target}/{number}.json")
-        yield TaggedOutput(done, number)
-        yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
-
-    def _with_times(self, frame: pl.DataFrame) -> pl.DataFrame:
-        if "timestamp" not in frame.columns:
-            place = frame["place"].to_numpy()
-            times = self._begins[place // _FILE] + place % _FILE
-            return frame.with_columns(timestamp=pl.Series(times))
-        kind = pl.Int64 if self._whole else pl.Float64
-        return frame.with_columns(pl.col("timestamp").cast(kind))
+def _with_times(frame: pl.DataFrame, whole: bool, begins: np.ndarray) -> pl.DataFrame:
+    if "timestamp" not in frame.columns:
+        place = frame["place"].to_numpy()
+        return frame.with_columns(timestamp=pl.Series(begins[place // _FILE] + place % _FILE))
+    return frame.with_columns(pl.col("timestamp").cast(pl.Int64 if whole else pl.Float64))
 
 
 def write_item_sizes(grouped: tuple[int, Iterable[bytes]], folder: str) -> None:
