@@ -14,6 +14,7 @@ from tfrec_attn.data.sequences.event_filters import filter_sequences
 from tfrec_attn.data.sequences.k_core import Codes, KCore
 from tfrec_attn.data.shards.order_statistics import Chunks
 from tfrec_attn.data.shards.segment_file import read_part, segment_file
+from tfrec_attn.files.work_folder import remove
 
 BUCKET = 1 << 21  # events in memory while those of some users are looked at
 
@@ -134,7 +135,7 @@ def filter_users(log: CodedLog, data: Data) -> tuple[CodedLog, dict[str, int]]:
         data: As for `filter_sequences`.
 
     Returns:
-        The log of the events that stay, and what was done.
+        The log of the events that stay, whose files replace those of the log, and what was done.
     """
     path, buckets = str(log.folder / "buckets.arrow"), 1 + log.events // BUCKET
     buckets = min(buckets, len(log.user_ids))
@@ -146,6 +147,7 @@ def filter_users(log: CodedLog, data: Data) -> tuple[CodedLog, dict[str, int]]:
         frame, counts = filter_sequences(log.decoded(read_segments(path, bucket)), data)
         left.append(frame)
         found.update(counts)
+    remove(log.folder, ("part-*.arrow", "buckets.arrow", "buckets.arrow.index"))
     return left, dict(found)
 
 

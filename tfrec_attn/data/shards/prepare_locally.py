@@ -190,7 +190,7 @@ def _partition(
         duplicates=duplicates,
         ids=ids.to_dict(),
     )
-    remove(work / "log", ("*",))
+    remove(work / "log", ("*.arrow", "*.arrow.index"))
     replace_text(work / STATE, json.dumps(asdict(partitioned)))
     return partitioned
 
