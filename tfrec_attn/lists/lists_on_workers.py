@@ -1,7 +1,6 @@
 """Lists that the workers of Apache Beam make, batch by batch, the same as on one machine."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 
 import polars as pl
 
@@ -65,17 +64,10 @@ def _run(
     import apache_beam as beam
     from apache_beam.utils.shared import Shared
 
-    each = partial(
-        _write_lists,
-        model=Shared(),
-        recommender=tuple(recommender),
-        nested=nested,
-        shared=shared,
-        version=package_version(),
-    )
+    arguments = Shared(), tuple(recommender), nested, shared, package_version()
     with engine.pipeline() as p:
         numbers = p | beam.Create(list(range(count))) | beam.Reshuffle()
-        _ = numbers | "Lists" >> beam.Map(lambda number: each(number))
+        _ = numbers | "Lists" >> beam.Map(_write_lists, *arguments)
 
 
 def _write_lists(number: int, model, recommender, nested, shared, version) -> None:
