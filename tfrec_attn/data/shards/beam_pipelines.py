@@ -105,7 +105,7 @@ class BeamPipelines:
             name, files = "events-1", self._read_once("events-1", paths, rules)
         for log, parts in logs.items():
             own = [file for file in files if file["file"] in parts]
-            if not any(file["filtered"]["numbers"]["events"] for file in own):
+            if not any(file["filtered"]["numbers"].get("events") for file in own):
                 raise DataError(no_interactions(log, sum(file["rejected"] for file in own)))
         return name, files
 
