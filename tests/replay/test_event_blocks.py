@@ -75,3 +75,13 @@ def test_events_of_another_vocabulary(row):
         match=r"^The held-out events have items that are not in the run's vocabulary; train again",
     ):
         list(event_blocks.blocks(frame([row]), ITEMS, 4))
+
+
+def test_padding_is_on_the_left_and_the_latest_count():
+    assert event_blocks.padded([["a", "b", "c"], [], ["d"]], 2).tolist() == [
+        ["b", "c"],
+        ["", ""],
+        ["", "d"],
+    ]
+    assert event_blocks.padded([["a"]], 0).shape == (1, 0)
+    assert event_blocks.padded([], 3).shape == (0, 3)

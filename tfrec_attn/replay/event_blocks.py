@@ -11,6 +11,23 @@ from tfrec_attn.errors import ConfigError
 _SLICE = 8192
 
 
+def padded(rows: Sequence[Sequence[str]], columns: int) -> np.ndarray:
+    """Returns the latest ids of each row, with "" on the left of shorter rows.
+
+    Args:
+        rows: B rows of ids.
+        columns: W.
+
+    Returns:
+        Texts [B, W].
+    """
+    result = np.full((len(rows), columns), "", object)
+    for number, row in enumerate(rows):
+        latest = row[max(len(row) - columns, 0) :]
+        result[number, columns - len(latest) :] = latest
+    return result
+
+
 @dataclasses.dataclass(frozen=True)
 class Block:
     """Some held-out events with items as numbers 1..N, and 0 for padding.

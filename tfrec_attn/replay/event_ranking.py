@@ -8,7 +8,7 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.replay.event_blocks import blocks
+from tfrec_attn.replay.event_blocks import blocks, padded
 
 _ROWS = 256
 _BLOCK_ELEMENTS = 1 << 25
@@ -183,7 +183,7 @@ def popularity_of(predict: Predict, items: list[str]) -> np.ndarray:
     Raises:
         ConfigError: If the function does not know an item.
     """
-    request, parts = np.full((1, 1), "", object), []
+    request, parts = padded([[]], 1), []
     for start in range(0, len(items), _CANDIDATES):
         some = np.array([items[start : start + _CANDIDATES]], object)
         response = predict("score", user_id=request[0], history=request, candidates=some)
