@@ -55,7 +55,8 @@ class _RecommendToBatch(beam.DoFn):
 
     def setup(self) -> None:
         """Loads the model, or takes that of another thread of the process."""
-        self._recommender = self._shared.acquire(self._load)
+        model, *options = self._arguments
+        self._recommender = self._shared.acquire(lambda: Recommender(open_source(model), *options))
 
     def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[dict[str, object]]:
         """Yields the lists."""
@@ -63,7 +64,3 @@ class _RecommendToBatch(beam.DoFn):
         users = UserBatch.of(list(users), [list(one) for one in histories])
         lists, items = self._recommender.recommend(users), self._recommender.source.items
         yield from list_table(users.users, items, lists, nested=True).iter_rows(named=True)
-
-    def _load(self) -> Recommender:
-        model, *options = self._arguments
-        return Recommender(open_source(model), *options)
