@@ -7,7 +7,7 @@ from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import reporting, write_line
 from tfrec_attn.files.writing import check_output, write_output
 from tfrec_attn.runtime.process import import_tensorflow
-from tfrec_attn.studies.report.elements import BEGINNING
+from tfrec_attn.studies.report import BEGINNING
 
 
 @reporting()

@@ -11,7 +11,7 @@ from tests.data.preparing import contents, refused, synthetic_log
 from tfrec_attn.config import Columns, Config, Data, from_dict
 from tfrec_attn.data.prepare import main
 from tfrec_attn.data.sequences.encoding import checksum
-from tfrec_attn.data.shards import coded_sessions, prepare_locally
+from tfrec_attn.data.shards import coded_log, prepare_locally
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError
@@ -90,7 +90,7 @@ def test_event_filters_as_in_memory(tmp_path, rated, monkeypatch, filters, times
         "read_slices",
         lambda *args, **options: reader(*args, **options, slice_bytes=size),
     )
-    monkeypatch.setattr(coded_sessions, "BUCKET", 3_000)
+    monkeypatch.setattr(coded_log, "BUCKET", 3_000)
     prepare_log(logs, tmp_path / "again", data, shards=3)
     assert contents(tmp_path / "again") == contents(tmp_path / "out")
     if "event_weights" in filters:

@@ -4,40 +4,31 @@ import polars as pl
 import pytest
 
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.lists.output_format import list_format
-from tfrec_attn.lists.partial_output import PartialOutput
+from tfrec_attn.lists.output_format import LIST_FORMATS
+from tfrec_attn.lists.partial_output import partial_output
 
 
 def test_parts_that_are_lost_or_damaged(tmp_path):
     target, folder = tmp_path / "l.csv", tmp_path / "l.csv.partial"
 
     def begun():
-        output = PartialOutput(target, list_format(target))
-        try:
-            output.begin({"k": 1})
-        except ConfigError:
-            output.leave()
-            raise
-        return output
+        return partial_output(target, LIST_FORMATS[".csv"], {"k": 1})
 
-    output = begun()
-    for number in range(2):
-        output.add(pl.DataFrame({"a": [number]}), users=1)
-    output.leave()
-    output = begun()
-    assert (output.parts, output.totals) == (2, {"users": 2})
-    output.leave()
+    with begun() as output:
+        for number in range(2):
+            output.add(pl.DataFrame({"a": [number]}), users=1)
+    with begun() as output:
+        assert (output.parts, output.totals) == (2, {"users": 2})
     # Without a part, all are written again.
     (folder / "part-000000").unlink()
-    output = begun()
-    assert (output.parts, output.totals) == (0, {})
-    output.add(pl.DataFrame({"a": [7]}), users=1)
-    output.leave()
+    with begun() as output:
+        assert (output.parts, output.totals) == (0, {})
+        output.add(pl.DataFrame({"a": [7]}), users=1)
     (folder / "request.json").write_text("[]")
-    with pytest.raises(ConfigError, match=r"request.json cannot be read, so that the lists"):
-        begun()
+    message = r"request.json cannot be read, so that the lists"
+    with pytest.raises(ConfigError, match=message), begun():
+        pass
     (folder / "request.json").write_text('{"k": 1}')
-    output = begun()
-    output.finish()
-    output.leave()
+    with begun() as output:
+        output.finish()
     assert target.read_text() == "a\n7\n" and not folder.exists()

@@ -14,7 +14,7 @@ import sys
 
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.cli.terminal import reporting
-from tfrec_attn.data.prepare import add_preparation, distinct, options_of, shards_of, summary
+from tfrec_attn.data.prepare import add_preparation, options_of, shards_of, summary
 from tfrec_attn.data.shards.prepare_with_beam import prepare_with_beam
 
 _EPILOG = (
@@ -51,10 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
     parsed, beam_options = parser.parse_known_args(
         [text for text in arguments if text not in overrides]
     )
-    data = options_of(overrides)
-    logs, shards = distinct(parsed.input), shards_of(parsed.shards)
+    data, shards = options_of(overrides), shards_of(parsed.shards)
     manifest = prepare_with_beam(
-        logs, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart
+        parsed.input, parsed.to, data, shards, parsed.work, beam_options, restart=parsed.restart
     )
     sys.stdout.write(f"{summary(manifest, parsed.to)}\n")
     return 0

@@ -1,10 +1,8 @@
 """Prepares logs once for many runs: `python -m tfrec_attn.data.prepare LOG... --to DIR`."""
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
-from pathlib import Path
 
 from tfrec_attn import config as configuration
 from tfrec_attn.cli.arguments import Arguments, path
@@ -13,7 +11,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.config.coercion import usable_path
 from tfrec_attn.data.shards.manifest import Manifest
 from tfrec_attn.data.shards.prepare_locally import prepare_log
-from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option, report_of
+from tfrec_attn.data.shards.prepared_log import OPTIONS, REJECTED, option
 from tfrec_attn.data.shards.shard_files import MOST_SHARDS
 from tfrec_attn.errors import ConfigError, counted
 
@@ -44,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
     parsed = parser.parse_intermixed_args(arguments)
     overrides = [text for text in parsed.logs if text.startswith("data.") and "=" in text]
     try:
-        logs = distinct([usable_path("LOG", text) for text in parsed.logs if text not in overrides])
+        logs = [usable_path("LOG", text) for text in parsed.logs if text not in overrides]
+        if not logs:
+            raise ConfigError("Expected a log to prepare, got none.")
         data, shards = options_of(overrides), shards_of(parsed.shards)
         manifest = prepare_log(logs, parsed.to, data, shards, restart=parsed.restart)
     except KeyboardInterrupt:
@@ -70,21 +70,6 @@ def add_preparation(parser: Arguments) -> None:
         action="store_true",
         help="start again: remove unfinished work, and replace a complete folder",
     )
-
-
-def distinct(logs: Sequence[str]) -> Sequence[str]:
-    """Returns the logs.
-
-    Raises:
-        ConfigError: If there is none, or if one is given twice.
-    """
-    if not logs:
-        raise ConfigError("Expected a log to prepare, got none.")
-    paths = [str(Path(os.path.expanduser(log)).resolve()) for log in logs]
-    twice = [log for log, path in zip(logs, paths, strict=True) if paths.count(path) > 1]
-    if twice:
-        raise ConfigError(f"{twice[0]} is given twice.")
-    return logs
 
 
 def options_of(overrides: Sequence[str]) -> Data:
@@ -115,7 +100,7 @@ def shards_of(count: int | None) -> int | None:
 
 def summary(manifest: Manifest, folder: str) -> str:
     """Returns a few lines about what was prepared."""
-    report, rejected = report_of(manifest), ""
+    report, rejected = manifest.report(), ""
     filters = "" if report.selection is None else f"{report.selection}.\n"
     if manifest.rejected:
         rejected = (

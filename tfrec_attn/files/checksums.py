@@ -13,7 +13,12 @@ _BLOCK = 1 << 22
 
 def file_sha256(path: Path) -> str:
     """Returns the SHA-256 of a file, in hexadecimal digits."""
-    digest = hashlib.sha256()
+    return file_digest(path, "sha256")
+
+
+def file_digest(path: Path, kind: str) -> str:
+    """Returns the "sha256" or the "md5" of a file, in hexadecimal digits."""
+    digest = hashlib.new(kind, usedforsecurity=False)
     with open(path, "rb") as stream:
         while block := stream.read(_BLOCK):
             digest.update(block)

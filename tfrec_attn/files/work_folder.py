@@ -180,17 +180,12 @@ def foreign_paths(folder: Path, known: Sequence[str]) -> list[Path]:
     return [path for path in _entries(folder) if not _is_known(path, folder, known)]
 
 
-def refuse_foreign_paths(folder: Path, known: Sequence[str]) -> None:
-    """Raises ForeignFolder if a folder is a link, or holds what this program did not write."""
-    _check_is_folder(folder)
-    if found := foreign_paths(folder, known):
-        raise ForeignFolder(f"{found[0]} was not written by this program")
-
-
 def check_removable(folder: Path, known: Sequence[str], other: str) -> None:
     """Raises ConfigError if `--restart` would remove what this program did not write."""
     try:
-        refuse_foreign_paths(folder, known)
+        _check_is_folder(folder)
+        if found := foreign_paths(folder, known):
+            raise ForeignFolder(f"{found[0]} was not written by this program")
     except ForeignFolder as error:
         raise ConfigError(
             f"{error}, so --restart removes nothing; move it away, or {other}."

@@ -6,7 +6,7 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.utils.shared import Shared
 
-from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.list_table import list_table
 from tfrec_attn.lists.model_folder import open_source
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch
@@ -55,15 +55,12 @@ class _RecommendToBatch(beam.DoFn):
 
     def setup(self) -> None:
         """Loads the model, or takes that of another thread of the process."""
-        self._recommender = self._shared.acquire(self._load)
+        model, *options = self._arguments
+        self._recommender = self._shared.acquire(lambda: Recommender(open_source(model), *options))
 
     def process(self, batch: list[tuple[str, list[str]]]) -> Iterator[dict[str, object]]:
         """Yields the lists."""
         users, histories = zip(*batch, strict=True)
         users = UserBatch.of(list(users), [list(one) for one in histories])
         lists, items = self._recommender.recommend(users), self._recommender.source.items
-        yield from ListTable.of(users, items, lists, nested=True).frame.iter_rows(named=True)
-
-    def _load(self) -> Recommender:
-        model, *options = self._arguments
-        return Recommender(open_source(model), *options)
+        yield from list_table(users.users, items, lists, nested=True).iter_rows(named=True)

@@ -18,12 +18,11 @@ from tfrec_attn.data.sequences.event_filters import filter_events
 from tfrec_attn.errors import DataError, ReadError, first_line
 from tfrec_attn.files.checksums import file_sha256
 from tfrec_attn.lists.user_histories import SequenceHistories, UserBatch, UserHistories
-from tfrec_attn.replay.request_log import requests_of
+from tfrec_attn.replay.request_log import SCHEMA, requests_of
 from tfrec_attn.runtime.runner import version_folder
 
 _LINES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
 _CONFIG = "assets.extra/config.yaml"
-_SCHEMA = {"user_id": pl.String, "history": pl.List(pl.String)}
 
 
 def file_histories(path: str | Path, data: Data) -> UserHistories:
@@ -98,7 +97,7 @@ class TableHistories(UserHistories):
             schema = table.collect_schema()
             try:
                 self._table = table.select(
-                    pl.col(name).cast(dtype, strict=True) for name, dtype in _SCHEMA.items()
+                    pl.col(name).cast(dtype, strict=True) for name, dtype in SCHEMA.items()
                 )
                 self._table.collect_schema()
             except pl.exceptions.PolarsError:

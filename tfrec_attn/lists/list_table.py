@@ -1,44 +1,24 @@
 """Lists of some users as a table for a file."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from tfrec_attn.lists.recommender import Lists
-from tfrec_attn.lists.user_histories import UserBatch
 
 
-class ListTable(NamedTuple):
-    """Lists of some users.
+def list_table(users: pl.Series, items: Sequence[str], lists: Lists, nested: bool) -> pl.DataFrame:
+    """Returns the table of the lists of some users.
 
-    Attributes:
-        frame: The table.
-        counts: `users`, `popular`, `short` and `unknown_events`, as in a `ListReport`.
+    Args:
+        users: Id of each user.
+        items: Id of each item of the model.
+        lists: Their lists.
+        nested: Whether a user is one row with lists, and not a row for each item.
     """
-
-    frame: pl.DataFrame
-    counts: dict[str, int]
-
-    @classmethod
-    def of(cls, batch: UserBatch, items: Sequence[str], lists: Lists, nested: bool) -> "ListTable":
-        """Returns the table of the lists of a batch.
-
-        Args:
-            batch: The users.
-            items: Id of each item of the model.
-            lists: Their lists.
-            nested: Whether a user is one row with lists, and not a row for each item.
-        """
-        ids = pl.Series([None, *items], dtype=pl.String)
-        counts = {
-            "users": len(lists.rows),
-            "popular": int(np.count_nonzero(lists.popular)),
-            "short": int(np.count_nonzero((lists.rows == 0).any(axis=1))),
-            "unknown_events": int(lists.unknown_events),
-        }
-        return cls((_user_rows if nested else _item_rows)(batch.users, ids, lists), counts)
+    ids = pl.Series([None, *items], dtype=pl.String)
+    return (_user_rows if nested else _item_rows)(users, ids, lists)
 
 
 def _item_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:

@@ -1,7 +1,6 @@
 """Lists that the workers of Apache Beam make, batch by batch, the same as on one machine."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 
 import polars as pl
 
@@ -13,7 +12,7 @@ from tfrec_attn.data.shards.beam_files import (
     write_json,
 )
 from tfrec_attn.errors import DataError
-from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.list_table import list_table
 from tfrec_attn.lists.model_folder import open_source
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch
@@ -26,13 +25,13 @@ def tables_of_workers(
     nested: bool,
     work: str,
     options: Sequence[str],
-) -> Iterator[ListTable]:
-    """Yields the lists of each batch of users, in order.
+) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
+    """Yields the table and the counts of the lists of each batch of users, in order.
 
     Args:
         batches: The users.
         recommender: The path of the model, and the other arguments of `Recommender`.
-        nested: As for `ListTable.of`.
+        nested: As for `list_table`.
         work: Folder that the workers share; a folder of its own is made in it, and removed at the
             end.
         options: Options of Beam.
@@ -56,7 +55,7 @@ def tables_of_workers(
                     f"{shared} must hold the lists of the workers, but lacks some: give --work a "
                     "folder that the workers and this process share."
                 )
-            yield ListTable(read_frame(f"{shared}/lists/{number}"), found[0])
+            yield read_frame(f"{shared}/lists/{number}"), found[0]
 
 
 def _run(
@@ -65,17 +64,10 @@ def _run(
     import apache_beam as beam
     from apache_beam.utils.shared import Shared
 
-    each = partial(
-        _write_lists,
-        model=Shared(),
-        recommender=tuple(recommender),
-        nested=nested,
-        shared=shared,
-        version=package_version(),
-    )
+    arguments = Shared(), tuple(recommender), nested, shared, package_version()
     with engine.pipeline() as p:
         numbers = p | beam.Create(list(range(count))) | beam.Reshuffle()
-        _ = numbers | "Lists" >> beam.Map(lambda number: each(number))
+        _ = numbers | "Lists" >> beam.Map(_write_lists, *arguments)
 
 
 def _write_lists(number: int, model, recommender, nested, shared, version) -> None:
@@ -85,6 +77,7 @@ def _write_lists(number: int, model, recommender, nested, shared, version) -> No
     made = model.acquire(lambda: Recommender(open_source(path), *options))
     users, items = read_frame(f"{shared}/users/{number}"), read_frame(f"{shared}/items/{number}")
     batch = UserBatch(users["user_id"], items["item_id"], users["length"].to_numpy())
-    table = ListTable.of(batch, made.source.items, made.recommend(batch), nested)
-    write_frame(table.frame, f"{shared}/lists/{number}")
-    write_json(table.counts, f"{shared}/lists/{number}.json")
+    lists = made.recommend(batch)
+    table = list_table(batch.users, made.source.items, lists, nested)
+    write_frame(table, f"{shared}/lists/{number}")
+    write_json(lists.counts(), f"{shared}/lists/{number}.json")

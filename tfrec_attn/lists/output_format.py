@@ -30,29 +30,17 @@ class OutputFormat(NamedTuple):
     suffixes: tuple[str, ...] = ("",)
 
 
-def list_format(path: str | Path) -> OutputFormat:
-    """Returns the format of a file of lists by the end of its name.
-
-    Raises:
-        ConfigError: If it is none of `LIST_FORMATS`.
-    """
-    return _format_of(path, LIST_FORMATS, "--to")
-
-
-def vector_format(path: str | Path, option: str) -> OutputFormat:
-    """Returns the format of a file of vectors by the end of its name.
+def output_format(path: str | Path, formats: dict[str, OutputFormat], option: str) -> OutputFormat:
+    """Returns the format of a file by the end of its name.
 
     Args:
         path: The file.
-        option: The option that names it, for messages.
+        formats: `LIST_FORMATS` or `VECTOR_FORMATS`.
+        option: The option that names the file, for messages.
 
     Raises:
-        ConfigError: If it is none of `VECTOR_FORMATS`.
+        ConfigError: If it is none of them.
     """
-    return _format_of(path, VECTOR_FORMATS, option)
-
-
-def _format_of(path, formats: dict[str, OutputFormat], option: str) -> OutputFormat:
     for suffix, found in formats.items():
         if str(path).endswith(suffix) and Path(path).name != suffix:
             return found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.checksums import flush_to_disk
 from tfrec_attn.files.work_folder import open_work
 from tfrec_attn.files.writing import replace_text
@@ -24,36 +24,23 @@ _OTHER = "name another file, or remove the folder"
 
 
 class PartialOutput:
-    """`<file>.partial`, where one process writes the parts of a file.
+    """`<file>.partial`, where one process writes the parts of a file, as `partial_output` opens it.
 
     Attributes:
         folder: `<file>.partial`.
         parts: Number of complete parts.
         totals: Sums of the counts that were given with them.
-
-    Raises:
-        ConfigError: If the file exists, or the folder cannot be written, is not this program's, or
-            is in use.
     """
 
     def __init__(self, target: Path, output_format: OutputFormat):
         self.target, self._format = target, output_format
         self.folder = target.with_name(f"{target.name}.partial")
         self.parts, self.totals = 0, {}
-        self._removable = False
         check_free(target, output_format)
         self._work = open_work(self.folder, _KIND, _KNOWN, "name another file")
         self._removable = self._work.is_new
 
-    def begin(self, request: dict[str, object]) -> None:
-        """Starts the work, or resumes work that was started with the same request.
-
-        Args:
-            request: What the content of the file depends on, by a name for messages, as JSON.
-
-        Raises:
-            ConfigError: If unfinished work has another request.
-        """
+    def _begin(self, request: dict[str, object], resumes: bool) -> None:
         found = self._read(_REQUEST)
         if found is None:
             self._work.clear()
@@ -68,13 +55,9 @@ class PartialOutput:
             )
         progress = self._read(_PROGRESS) or {}
         parts = progress.get("parts", 0)
-        if all(self._part(number).is_file() for number in range(parts)):
+        if resumes and all(self._part(number).is_file() for number in range(parts)):
             self.parts, self.totals = parts, progress.get("totals", {})
         self._removable = True
-
-    def restart(self) -> None:
-        """Forgets the parts, so that they are written again."""
-        self.parts, self.totals = 0, {}
 
     def add(self, frame: pl.DataFrame, **counts: int) -> None:
         """Writes the next part; `counts` are added to the totals."""
@@ -103,8 +86,7 @@ class PartialOutput:
         self._work.abandon()
         self._removable = False
 
-    def leave(self, keep: bool = True) -> None:
-        """Unlocks the folder, and removes it if it is of this work and has no parts to keep."""
+    def _leave(self, keep: bool) -> None:
         if self._removable and not (keep and self.parts):
             self._work.abandon()
         self._work.release()
@@ -135,6 +117,36 @@ class PartialOutput:
                 f"{self.folder / name} cannot be read, so that the lists cannot be resumed; "
                 f"{_OTHER}."
             ) from None
+
+
+@contextlib.contextmanager
+def partial_output(
+    target: Path, output_format: OutputFormat, request: dict[str, object], resumes: bool = True
+) -> Iterator[PartialOutput]:
+    """Starts to write a file in parts, or resumes work that was started with the same request.
+
+    At the end, the folder is unlocked, and removed if it is of this work and has no parts to keep.
+
+    Args:
+        target: The file.
+        output_format: Its format.
+        request: What the content of the file depends on, by a name for messages, as JSON.
+        resumes: Whether parts are kept after an error, and not written again.
+
+    Raises:
+        ConfigError: If the file exists, if the folder cannot be written, is not this program's, is
+            in use or has unfinished work of another request.
+    """
+    output, keep = PartialOutput(target, output_format), resumes
+    try:
+        output._begin(request, resumes)
+        yield output
+    except DataError:
+        # A file of histories that is wrong will be another one.
+        keep = False
+        raise
+    finally:
+        output._leave(keep)
 
 
 def files_of(target: Path, output_format: OutputFormat) -> list[Path]:

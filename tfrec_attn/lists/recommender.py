@@ -32,6 +32,15 @@ class Lists:
     popular: np.ndarray
     unknown_events: int
 
+    def counts(self) -> dict[str, int]:
+        """Returns `users`, `popular`, `short` and `unknown_events`, as in a `ListReport`."""
+        return {
+            "users": len(self.rows),
+            "popular": int(np.count_nonzero(self.popular)),
+            "short": int(np.count_nonzero((self.rows == 0).any(axis=1))),
+            "unknown_events": int(self.unknown_events),
+        }
+
 
 class Recommender:
     """Recommends the best items to batches of users.

@@ -7,7 +7,7 @@ import numpy as np
 
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import Histories
-from tfrec_attn.replay.event_ranking import popularity_of
+from tfrec_attn.replay.event_ranking import embedded_items, popularity_of
 from tfrec_attn.replay.measured_run import read_lines
 from tfrec_attn.runtime.runner import Runner
 
@@ -28,7 +28,8 @@ class ServableSource(Source):
     def __init__(self, runner: Runner):
         self._runner, self.path = runner, runner.path
         self.items = read_lines(self.path / "assets" / "items.txt")
-        self.vectors, self.trained = self._embedded_items()
+        embedded = embedded_items(self._runner.run, self.items, _ROWS)
+        self.vectors, self.trained = embedded["vector"], embedded["known"]
         self.popularity = popularity_of(self._runner.run, self.items)
         self.categories = _categories(self.path)
         self._ids = np.array(["", *self.items], object)
@@ -56,15 +57,6 @@ class ServableSource(Source):
         if "prior_items" in embedded:
             prior = self._numbers(embedded["prior_items"]), embedded["prior_scores"]
         return Queries(embedded["query"], prior, self._nothing_known(request, histories.lengths))
-
-    def _embedded_items(self) -> tuple[np.ndarray, np.ndarray]:
-        """The vectors of all items [N, D'], and which items are trained [N]."""
-        items = np.array(self.items, object)
-        parts = [
-            self._runner.run("embed_items", item=items[begin : begin + _ROWS])
-            for begin in range(0, len(items), _ROWS)
-        ]
-        return tuple(np.concatenate([part[name] for part in parts]) for name in ("vector", "known"))
 
     def _nothing_known(self, request: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
         """Returns which requests get the popular items; the servable decides for those that may."""

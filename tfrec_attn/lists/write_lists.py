@@ -6,13 +6,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.lists.id_file import checksum_of_ids, read_ids
-from tfrec_attn.lists.list_table import ListTable
+from tfrec_attn.lists.list_table import list_table
 from tfrec_attn.lists.lists_on_workers import tables_of_workers
 from tfrec_attn.lists.model_folder import fingerprint, open_source
-from tfrec_attn.lists.output_format import list_format
-from tfrec_attn.lists.partial_output import BEAM, PartialOutput, check_free
+from tfrec_attn.lists.output_format import LIST_FORMATS, output_format
+from tfrec_attn.lists.partial_output import BEAM, PartialOutput, check_free, partial_output
 from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch, UserHistories
 from tfrec_attn.lists.users_of_model import users_of_model
@@ -21,6 +23,8 @@ _USERS, _ENTRIES = 1 << 14, 1 << 22  # most of a part
 
 # Function of the users that have a list, their total or None, and users a second.
 Progress = Callable[[int, int | None, float], None]
+# The lists of some users, and their counts.
+Table = tuple[pl.DataFrame, dict[str, int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +95,7 @@ def write_lists(
     """
     if work is not None and beam_options is None:
         raise ConfigError("--work needs --runner: give both, or leave it out.")
-    target, form = Path(to), list_format(to)
+    target, form = Path(to), output_format(to, LIST_FORMATS, "--to")
     check_free(target, form)
     allowed = None if allow is None else read_ids(allow, "--allow")
     excluded = None if exclude is None else read_ids(exclude, "--exclude")
@@ -111,9 +115,7 @@ def write_lists(
         "--diversity": diversity,
         "set of users and histories": everybody.checksum,
     }
-    output = PartialOutput(target, form)
-    try:
-        output.begin(request)
+    with partial_output(target, form, request) as output:
         batches = partial(everybody.batches, output.totals.get("users", 0))
         size = max(1, min(_USERS, _ENTRIES // recommender.k))
         if beam_options is None:
@@ -124,32 +126,27 @@ def write_lists(
             tables = tables_of_workers(batches(size), arguments, form.nested, shared, beam_options)
         report = _write(tables, recommender.k, everybody, output, progress)
         output.finish()
-    except BaseException as error:
-        # A file of histories that is wrong will be another one.
-        output.leave(keep=not isinstance(error, DataError))
-        raise
-    output.leave()
     return report
 
 
 def _tables(
     recommender: Recommender, batches: Iterable[UserBatch], nested: bool
-) -> Iterator[ListTable]:
+) -> Iterator[Table]:
     for batch in batches:
         lists = recommender.recommend(batch)
-        yield ListTable.of(batch, recommender.source.items, lists, nested)
+        yield list_table(batch.users, recommender.source.items, lists, nested), lists.counts()
 
 
 def _write(
-    tables: Iterable[ListTable],
+    tables: Iterable[Table],
     k: int,
     everybody: UserHistories,
     output: PartialOutput,
     progress: Progress | None,
 ) -> ListReport:
     resumed, begin = output.totals.get("users", 0), time.perf_counter()
-    for table in tables:
-        output.add(table.frame, **table.counts)
+    for frame, counts in tables:
+        output.add(frame, **counts)
         if progress is not None:
             done = output.totals["users"]
             progress(done, everybody.total, (done - resumed) / (time.perf_counter() - begin))

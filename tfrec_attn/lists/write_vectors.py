@@ -10,8 +10,8 @@ import polars as pl
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.lists.batch_queries import BatchQueries
 from tfrec_attn.lists.model_folder import fingerprint, open_source
-from tfrec_attn.lists.output_format import vector_format
-from tfrec_attn.lists.partial_output import PartialOutput, check_free
+from tfrec_attn.lists.output_format import VECTOR_FORMATS, output_format
+from tfrec_attn.lists.partial_output import check_free, partial_output
 from tfrec_attn.lists.source import Source
 from tfrec_attn.lists.user_histories import UserHistories
 from tfrec_attn.lists.users_of_model import users_of_model
@@ -67,7 +67,7 @@ def write_vectors(
     if not wanted:
         raise ConfigError("Give a file to write: --items-to, --users-to or both.")
     for option, file in wanted.items():
-        check_free(file, vector_format(file, option))
+        check_free(file, output_format(file, VECTOR_FORMATS, option))
     if len({file.resolve() for file in wanted.values()}) < len(wanted):
         raise ConfigError(f"--items-to and --users-to must be two files, but both are {items_to}.")
     if users_to is None and (users or histories):
@@ -97,19 +97,13 @@ def _parts(
     target: Path, option: str, request: dict[str, str], parts: Iterator[tuple[pl.DataFrame, dict]]
 ) -> dict[str, int]:
     """Writes all parts, even those that are there already, and returns the sums of the counts."""
-    output = PartialOutput(target, vector_format(target, option))
-    try:
-        output.begin(request)
-        output.restart()
+    form = output_format(target, VECTOR_FORMATS, option)
+    with partial_output(target, form, request, resumes=False) as output:
         for frame, counts in parts:
             output.add(frame, **counts)
         if not output.parts:
             raise DataError("There are no users to make vectors of; the file is empty.")
         output.finish()
-    except BaseException:
-        output.leave(keep=False)
-        raise
-    output.leave()
     return output.totals
 
 

@@ -85,7 +85,8 @@ def rank_events(
     Raises:
         ConfigError: If the function does not know the items, or the events have others.
     """
-    ids, vectors = np.array(["", *items], object), _item_vectors(predict, items, rows)
+    ids = np.array(["", *items], object)
+    vectors = tf.constant(embedded_items(predict, items, rows)["vector"])
     popularity = popularity_of(predict, items)
     gap = np.diff(np.unique(popularity)).min(initial=np.float32(1))
     untrained = popularity < 0
@@ -197,14 +198,13 @@ def popularity_of(predict: Predict, items: list[str]) -> np.ndarray:
     return scores
 
 
-def _item_vectors(predict: Predict, items: list[str], rows: int) -> tf.Tensor:
-    """Vectors of all items, float32 [N, D']."""
-    starts = range(0, len(items), rows)
+def embedded_items(predict: Predict, items: list[str], rows: int) -> dict[str, np.ndarray]:
+    """Returns the outputs of `embed_items` for all items, `rows` items at a time."""
     parts = [
-        predict("embed_items", item=np.array(items[start : start + rows], object))["vector"]
-        for start in starts
+        predict("embed_items", item=np.array(items[start : start + rows], object))
+        for start in range(0, len(items), rows)
     ]
-    return tf.constant(np.concatenate(parts))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _ranks(

@@ -10,7 +10,7 @@ import polars as pl
 from tfrec_attn.errors import DataError
 from tfrec_attn.files.readable import readable, readable_parquet
 
-_SCHEMA = {"user_id": pl.String, "history": pl.List(pl.String)}
+SCHEMA = {"user_id": pl.String, "history": pl.List(pl.String)}
 
 
 def read_request_log(path: Path) -> pl.DataFrame | None:
@@ -67,7 +67,7 @@ def _read_lines(path: Path) -> pl.DataFrame:
         for user, history in requests_of(path, lines):
             users.append(user)
             histories.append(history)
-    return pl.DataFrame({"user_id": users, "history": histories}, schema=_SCHEMA)
+    return pl.DataFrame({"user_id": users, "history": histories}, schema=SCHEMA)
 
 
 def _request_of(line: bytes, where: str) -> tuple[str, list[str]]:

@@ -17,7 +17,7 @@ from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
 from tfrec_attn.files.writing import save_array
-from tfrec_attn.replay.measured_run import REMEDY, check_files, not_written, read_report, repeats_of
+from tfrec_attn.replay.measured_run import check_files, not_written, read_report, repeats_of
 
 CONFIG = "config.yaml"
 METRICS = "metrics.json"
@@ -33,16 +33,6 @@ ITEM_TABLE = "items.parquet"
 TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")
 # The devices of the training may not exist here, and are not needed to read the run.
 _ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
-
-
-def _read_sums(folder: Path) -> dict[str, str] | None:
-    """Returns the checksums of a run, or None for a run of an earlier version."""
-    if not (folder / checksums.SUMS).exists():
-        return None
-    try:
-        return checksums.read_sums(folder)
-    except ValueError as error:
-        raise ConfigError(f"{folder}/{error}: {REMEDY}") from None
 
 
 def seal(folder: Path) -> None:
@@ -196,8 +186,9 @@ def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
     Raises:
         ConfigError: If the file is missing or damaged.
     """
-    path = folder / name
-    if not path.exists() and name not in (_read_sums(folder) or {}):
+    path, sums = folder / name, folder / checksums.SUMS
+    known = sums.exists() and name in sums.read_text(encoding="utf-8", errors="replace")
+    if not path.exists() and not known:
         return np.ones(rows, bool)
     check_files(folder, name)
     trained = _load_array(path)

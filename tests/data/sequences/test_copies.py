@@ -16,7 +16,7 @@ from tfrec_attn.data.prepare import main
 from tfrec_attn.data.sequences.copies import count_copies, without_copies
 from tfrec_attn.data.sequences.encoding import checksum
 from tfrec_attn.data.shards import coded_log, prepare_locally
-from tfrec_attn.data.shards.coded_log import CodedLog
+from tfrec_attn.data.shards.coded_log import CodedLog, filter_users
 from tfrec_attn.data.shards.prepare_locally import prepare_log
 from tfrec_attn.data.shards.prepared_log import PreparedLog
 from tfrec_attn.errors import ConfigError
@@ -26,8 +26,8 @@ EVENTS = st.lists(st.tuples(*(st.integers(0, 2) for _ in range(4))), min_size=1,
 
 
 @settings(max_examples=40, deadline=None)
-@given(events=EVENTS, typed=st.booleans(), cuts=st.integers(1, 20))
-def test_the_plain_twin(tmp_path_factory, events, typed, cuts):
+@given(events=EVENTS, typed=st.booleans(), cuts=st.integers(1, 20), bucket=st.integers(1, 40))
+def test_the_plain_twin(tmp_path_factory, events, typed, cuts, bucket):
     folder = tmp_path_factory.mktemp("copies")
     events = [event[: 4 if typed else 3] for event in events]
     first = list(dict.fromkeys(events))
@@ -39,27 +39,21 @@ def test_the_plain_twin(tmp_path_factory, events, typed, cuts):
     user, item, time, *kind = (column[order] for column in columns)
     assert count_copies(user, time, item, *kind) == len(events) - len(first)
 
-    log = CodedLog(folder)
+    ids = pl.col("user_id", "item_id", *names[3:]).cast(pl.String)
+    frame, log = (
+        pl.DataFrame(events, schema=names, orient="row").with_columns(ids),
+        CodedLog(folder),
+    )
     for begin in range(0, len(events), cuts):
-        user, item, time, *kind = columns[:, begin : begin + cuts]
-        log.append(
-            user.astype(np.int32),
-            item.astype(np.int32),
-            time,
-            **{"type": one.astype(np.int32) for one in kind},
-        )
-    bucket, coded_log.BUCKET = coded_log.BUCKET, 5
+        log.append(frame[begin : begin + cuts])
+    before, coded_log.BUCKET = coded_log.BUCKET, bucket
     try:
-        assert log.drop_copies() == len(events) - len(first)
+        log, found = filter_users(log, Data(duplicates="drop"))
     finally:
-        coded_log.BUCKET = bucket
-    parts = [
-        np.stack([*codes, log.times(part), *log.other(part).values()])
-        for part, codes in enumerate(log.codes())
-    ]
-    assert [
-        tuple(event) for event in np.concatenate(parts, axis=1).T.tolist()
-    ] == first and log.events == len(first)
+        coded_log.BUCKET = before
+    assert found == {"duplicates": len(events) - len(first)} and log.events == len(first)
+    left = pl.concat([log.decoded(part) for part in log.frames()]).sort("place")
+    assert left.select(pl.col(names).cast(pl.Int64)).rows() == first
 
 
 @pytest.fixture(scope="module")

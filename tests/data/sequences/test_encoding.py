@@ -40,7 +40,9 @@ def naive_core(events, users, items):
 
 def in_core(users, items, *least):
     """Whether each event stays, given the codes of its user and of its item."""
-    core = k_core(lambda: [(users, items)], (max(users) + 1, max(items) + 1), least)
+    core = k_core(
+        lambda: [(users, items, np.arange(len(users)))], (max(users) + 1, max(items) + 1), least
+    )
     return (core.user_row[users] >= 0) & (core.item_row[items] >= 0)
 
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfrec_attn.data.sequences.ids import MISSING, IdFilter, IdProblems, unified
+from tfrec_attn.config import Data
+from tfrec_attn.data.sequences.event_filters import EventFilter
+from tfrec_attn.data.sequences.ids import MISSING, IdProblems, unified
 
 
 @pytest.mark.parametrize(
@@ -59,12 +61,14 @@ def test_the_filter_over_parts():
     frame = pl.DataFrame(
         {"user_id": ["7.0", "nan", "8", " 8"], "item_id": ["a", "None", "None", "7.0"]}
     )
-    clean = IdFilter(True, True)
+    clean = EventFilter(Data(ids="unify", missing_ids="drop"))
     parts = [clean(frame[:2]), clean(frame[2:])]
     assert pl.concat(parts).rows() == [("7", "a"), ("8", "7")]
-    assert (clean.unified, clean.missing) == (2, {"nan": 1, "None": 1})
-    kept = IdFilter(False, False)
-    assert kept(frame).equals(frame) and (kept.unified, kept.missing) == (None, None)
+    report = clean.report()
+    assert (report.unified, report.missing_ids) == (2, {"nan": 1, "None": 1})
+    kept = EventFilter(Data())
+    assert kept(frame).equals(frame)
+    assert (kept.report().unified, kept.report().missing_ids) == (None, None)
 
 
 def test_words_for_missing_are_words():

@@ -14,9 +14,9 @@ from tests.commands import TINY, assert_refused, run_command
 from tfrec_attn import report, train
 from tfrec_attn.config import Config
 from tfrec_attn.config.loading import with_values
+from tfrec_attn.pages.charts import Bar, bars, heat_map, lines
+from tfrec_attn.pages.elements import document, element, table
 from tfrec_attn.runs.run_files import METRICS
-from tfrec_attn.studies.report.charts import Bar, bars, heat_map, lines
-from tfrec_attn.studies.report.elements import document, element, table
 from tfrec_attn.studies.report.report import _names
 from tfrec_attn.studies.report.run_findings import popularity_shares
 
@@ -225,9 +225,9 @@ def test_the_best_epoch_is_marked():
 
 
 def test_elements():
-    text = document("a < b", "p { color: red }", element("p", "x & y", element("b", "<z>"), " end"))
+    text = document("a < b", "<!doctype html>", element("p", "x & y", element("b", "<z>"), " end"))
     assert "<title>a &lt; b</title>" in text and "<p>x &amp; y<b>&lt;z&gt;</b> end</p>" in text
-    found = Page(document("t", "", table(["n", "v"], [["a", "1"]], "of a")))
+    found = Page(document("t", "<!doctype html>", table(["n", "v"], [["a", "1"]], "of a")))
     assert found.tables == [[["n", "v"], ["a", "1"]]] and "of a" in found.text
 
 

@@ -1,12 +1,11 @@
 """Sequences with the next item at all positions as the target."""
 
-import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.batches.negative_sampler import NegativeSampler
 from tfrec_attn.data.batches.shared_negatives import SharedNegatives
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN, ArrayStream
-from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.splits import Split, item_counts
 from tfrec_attn.errors import ConfigError, DataError
 
 
@@ -58,10 +57,8 @@ class SequenceStream(ArrayStream):
             raise DataError(NOTHING_TO_LEARN)
         require_enough_items(negatives, split.sequences.num_items)
         super().__init__(split, split.train_end[enough] - 1, max_length, batch_size, seed)
-        trained = split.sequences.items[split.train_mask()]
-        counts = np.bincount(trained, minlength=split.sequences.num_items + 1)[1:]
         self._negatives, self._shared = negatives, shared
-        self._sample_shared = SharedNegatives(counts, popularity)
+        self._sample_shared = SharedNegatives(item_counts(split), popularity)
         self.log_q = self._sample_shared.log_q
         self._sample = NegativeSampler(split) if negatives and not shared else None
 

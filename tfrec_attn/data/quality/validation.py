@@ -1,10 +1,9 @@
 """Validates a log: measures, leakage, requests, drift, and anomalies, in one report."""
 
-import contextlib
 import dataclasses
 import json
 import os
-import secrets
+import tempfile
 import time
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 
 from tfrec_attn.config import Data
 from tfrec_attn.data.quality import log_profile, tfdv
-from tfrec_attn.data.quality.anomalies import Reference, find_anomalies
+from tfrec_attn.data.quality.anomalies import find_anomalies
 from tfrec_attn.data.quality.distributions import load_distributions
 from tfrec_attn.data.quality.html_report import as_html
 from tfrec_attn.data.quality.log_measures import EncodedLog, measure
@@ -27,7 +26,6 @@ from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.files.readable import readable
-from tfrec_attn.files.work_folder import remove
 
 _REPORT, _PAGE, _STATISTICS, _SCHEMA = "report.json", "report.html", "statistics.pb", "schema.pbtxt"
 _STATISTICS_SUFFIXES = (".pb", ".pbtxt")
@@ -81,40 +79,35 @@ def validate(
         requests = read_requests(serving_log, data)
         unknown = count_unknown(requests, *_vocabularies(vocabulary, split, log))
         tree["request_log"] = {"path": str(serving_log), **unknown}
-    earlier = _Earlier(against, data) if against is not None else None
-    if earlier and earlier.profile:
+    profile, earlier = _earlier(against, data)
+    if profile:
         counts = dict(zip(log.item_ids.to_list(), log.item_counts.tolist(), strict=True))
-        drift = log_profile.compare(earlier.profile, log.profile(), counts)
+        drift = log_profile.compare(profile, log.profile(), counts)
         tree["drift"] = {"against": str(against), **drift}
     checked = _check_schema(tree, result.frame, given, earlier, requests)
     if given is not None:
         tree["schema"]["path"] = str(schema)
     if to is not None:
-        _write(Path(to), tree, earlier, *checked)
+        _write(Path(to), tree, profile, *checked)
     return tree
 
 
-class _Earlier:
-    """What a log is compared with: a profile, and values on demand; either can be None."""
-
-    def __init__(self, against: str, data: Data):
-        path = Path(against)
-        self.profile, self._statistics, self._frame = None, None, None
-        if path.is_dir():
-            self.profile = _profile_in(path / _REPORT)
-            self._statistics = path / _STATISTICS if (path / _STATISTICS).exists() else None
-        elif path.suffix == ".json":
-            self.profile = _profile_in(path)
-        elif path.suffix in _STATISTICS_SUFFIXES:
-            self._statistics = path
-        else:
-            self._frame = load_configured(data, logs=[against]).frame
-            self.profile = EncodedLog(self._frame, data.columns.timestamp is not None).profile()
-
-    def values(self) -> Reference | None:
-        if self._frame is not None:
-            return self._frame
-        return load_distributions(self._statistics) if self._statistics is not None else None
+def _earlier(
+    against: str | None, data: Data
+) -> tuple[log_profile.Profile | None, pl.DataFrame | Path | None]:
+    """Returns the profile of what a log is compared with, and the log or its statistics."""
+    if against is None:
+        return None, None
+    path = Path(against)
+    if path.is_dir():
+        statistics = path / _STATISTICS
+        return _profile_in(path / _REPORT), statistics if statistics.exists() else None
+    if path.suffix == ".json":
+        return _profile_in(path), None
+    if path.suffix in _STATISTICS_SUFFIXES:
+        return None, path
+    frame = load_configured(data, logs=[against]).frame
+    return EncodedLog(frame, data.columns.timestamp is not None).profile(), frame
 
 
 def _check_options(schema: str | None, against: str | None, to: str | None) -> None:
@@ -131,7 +124,7 @@ def _check_schema(
     tree: dict,
     frame: pl.DataFrame,
     schema: schema_pb2.Schema | None,
-    earlier: _Earlier | None,
+    earlier: pl.DataFrame | Path | None,
     requests: pl.DataFrame | None,
 ) -> tuple:
     """Adds the anomalies, and returns the statistics and the schema to write, or None."""
@@ -144,7 +137,7 @@ def _check_schema(
         tree["tfdv"] = f"{tfdv.HOW_TO_GET_IT}; {missing} left out."
     required = inferred if schema is None else schema
     if required is not None:
-        previous = earlier.values() if earlier is not None else None
+        previous = load_distributions(earlier) if isinstance(earlier, Path) else earlier
         serving = None
         if requests is not None:
             events = requests.explode("history").drop_nulls()
@@ -193,27 +186,25 @@ def _profile_in(path: Path) -> log_profile.Profile:
         raise DataError(f"{path} is not JSON ({error}).") from None
 
 
-def _write(target: Path, tree: dict, earlier: _Earlier | None, statistics, schema) -> None:
+def _write(
+    target: Path, tree: dict, earlier: log_profile.Profile | None, statistics, schema
+) -> None:
     """Writes a folder, which gets its name when it is complete."""
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    is_made = False
+    before = dataclasses.asdict(earlier) if earlier else None
     try:
-        partial.mkdir(parents=True)
-        is_made = True
-        text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
-        (partial / _REPORT).write_text(text, encoding="utf-8")
-        before = dataclasses.asdict(earlier.profile) if earlier and earlier.profile else None
-        (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
-        if statistics is not None:
-            content = statistics.SerializeToString(deterministic=True)
-            (partial / _STATISTICS).write_bytes(content)
-        if schema is not None:
-            tfdv.save_schema(schema, partial / _SCHEMA)
-        partial.rename(target)
+        if not target.parent.exists():
+            target.parent.mkdir(parents=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            partial = Path(folder) / target.name
+            partial.mkdir()
+            text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
+            (partial / _REPORT).write_text(text, encoding="utf-8")
+            (partial / _PAGE).write_text(as_html(tree, before), encoding="utf-8")
+            if statistics is not None:
+                content = statistics.SerializeToString(deterministic=True)
+                (partial / _STATISTICS).write_bytes(content)
+            if schema is not None:
+                tfdv.save_schema(schema, partial / _SCHEMA)
+            partial.rename(target)
     except OSError as error:
         raise ConfigError(f"--to {target} cannot be written: {error.strerror or error}.") from None
-    finally:
-        if is_made:
-            remove(partial, (_REPORT, _PAGE, _STATISTICS, _SCHEMA))
-            with contextlib.suppress(OSError):
-                partial.rmdir()

@@ -1,6 +1,5 @@
 """Logs by the name of their source: synthetic, downloaded, a file, or from a function."""
 
-import hashlib
 import http.client
 import os
 import shutil
@@ -20,6 +19,7 @@ from tfrec_attn.data.reading.interactions import ReadResult, read_interactions
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.extensions import SOURCES as EXTENSION
+from tfrec_attn.files.checksums import file_digest
 
 _TIMEOUT = 30  # seconds without a byte
 
@@ -191,7 +191,7 @@ def _fetched(archive: Archive) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
             part = Path(unfinished) / target.name
             _download(archive.url, part)
-            came = _md5(part)
+            came = file_digest(part, "md5")
             if came != archive.md5:
                 size = part.stat().st_size
                 raise DataError(
@@ -215,12 +215,4 @@ def _download(url: str, target: Path) -> None:
 
 
 def _is(path: Path, md5: str) -> bool:
-    return path.is_file() and _md5(path) == md5
-
-
-def _md5(path: Path) -> str:
-    with open(path, "rb") as stream:
-        digest = hashlib.md5(usedforsecurity=False)
-        for block in iter(lambda: stream.read(1 << 20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return path.is_file() and file_digest(path, "md5") == md5

@@ -12,8 +12,8 @@ NAMES = {**ROLES, **OPTIONAL}
 _SHOWN = 60
 
 
-def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str | None]:
-    """Returns the column name of each role; that of the timestamp is None without times.
+def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str]:
+    """Returns the column name of each role; there is none of the timestamp without times.
 
     Args:
         columns: As for `tfrec_attn.data.reading.interactions.read_interactions`.
@@ -21,21 +21,22 @@ def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str | 
     Raises:
         ConfigError: If a role does not exist, or if two have one column.
     """
-    wanted: dict[str, str | None] = dict(ROLES)
+    wanted = dict(ROLES)
     for role, name in (columns or {}).items():
         if role not in NAMES:
             raise ConfigError(
                 f"data.columns must name one of {', '.join(NAMES)}, "
                 f"got {role!r}{nearest(role, NAMES)}."
             )
-        if name is None and role in OPTIONAL:
-            continue
-        if name is None and role != "timestamp":
+        if name is not None:
+            wanted[role] = name
+        elif role == "timestamp":
+            del wanted[role]
+        elif role in ROLES:
             raise ConfigError(
                 f"data.columns.{role} must name a column, got null: "
                 "only the timestamp can be missing."
             )
-        wanted[role] = name
     if len(set(wanted.values())) < len(wanted):
         got = ", ".join(map(str, wanted.values()))
         raise ConfigError(f"data.columns must name different columns, got {got}.")

@@ -49,12 +49,11 @@ def read_function(
         reason = cause(error, SOURCES.target(source))
         raise DataError(f"data.source={source} failed: {reason}.") from None
     log, table = f"data.source={source}", _as_frame(source, table)
-    roles = {role: name for role, name in wanted.items() if name is not None}
-    for role, name in roles.items():
+    for role, name in wanted.items():
         require_column(log, name, role, table.columns, f"name it in data.columns.{role}")
         if table.height:
             require_type(log, name, role, table.schema[name])
-    frame = raw = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
+    frame = raw = table.select(**{NAMES[role]: pl.col(name) for role, name in wanted.items()})
     bad = []
     if raw.height:
         frame, bad, _ = check(raw, pl.int_range(1, raw.height + 1, eager=True))
@@ -73,7 +72,7 @@ def read_function(
             else ""
         )
         raise DataError(f"{log} gives no interactions{why}.")
-    if wanted["timestamp"] is None:
+    if "timestamp" not in wanted:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
     return ReadResult(frame, len(bad))
 

@@ -93,7 +93,9 @@ def read_interactions(
         begin_rejected(rejected, ", ".join(map(str, logs)))
     options = {"format": format, "columns": columns, "names": names, "separator": separator}
     with readable(path):
-        _require_sound(files, kinds, wanted)
+        parquet = [file for file, kind in zip(files, kinds, strict=True) if kind == "parquet"]
+        if parquet:
+            require_sound(parquet, list(wanted.values()))
         found = _read_files(files, on_error=on_error, is_sound=True, **options)
         if skip and rejected is not None:
             for file, slices in found.items():
@@ -107,7 +109,7 @@ def read_interactions(
             raise DataError(f"{log} holds no interactions{_why_none(own)}.")
     slices = [one for file in files for one in found[file]]
     frame = pl.concat([frame for frame, _ in slices], how="vertical_relaxed")
-    if wanted["timestamp"] is None:
+    if "timestamp" not in wanted:
         frame = frame.with_columns(timestamp=pl.int_range(pl.len(), dtype=pl.Int64))
     return ReadResult(frame, sum(len(bad) for _, bad in slices))
 
@@ -192,7 +194,11 @@ def read_slices(
                 seen.require_one_kind()
             if bad and on_error != "skip":
                 kind = _format_of(Path(path), options.get("format"))
-                raise DataError(_complaint(Path(path), kind, bad[0]))
+                unit = "row" if kind == "parquet" else "line"
+                raise DataError(
+                    f"{path}, {unit} {bad[0].line}: {bad[0].reason}; correct it, or leave such "
+                    "lines out with data.on_error=skip."
+                )
             yield frame, bad
 
 
@@ -215,29 +221,10 @@ def _read_parts(
         if kind == "parquet":
             rows = max(1, slice_bytes // 16)
             if not is_sound:
-                _require_sound([path], [kind], wanted, rows)
+                require_sound([path], list(wanted.values()), rows)
             yield from parquet_slices(path, wanted, rows, rule)
         elif source := open_text(path, kind, wanted, names, separator):
             yield from source.slices(on_error == "skip", rule, slice_bytes)
-
-
-def _require_sound(
-    parts: Sequence[Path],
-    kinds: Sequence[str],
-    wanted: Mapping[str, str | None],
-    rows: int | None = None,
-) -> None:
-    parquet = [part for part, kind in zip(parts, kinds, strict=True) if kind == "parquet"]
-    if parquet:
-        require_sound(parquet, [name for name in wanted.values() if name is not None], rows)
-
-
-def _complaint(path: Path, kind: str, entry: Rejection) -> str:
-    unit = "row" if kind == "parquet" else "line"
-    return (
-        f"{path}, {unit} {entry.line}: {entry.reason}; correct it, or leave such lines out with "
-        "data.on_error=skip."
-    )
 
 
 def _format_of(path: Path, format: str | None) -> str:

@@ -15,7 +15,7 @@ from tfrec_attn.files.readable import readable_parquet
 
 
 def parquet_slices(
-    path: Path, wanted: Mapping[str, str | None], rows: int, rule: TimeRule
+    path: Path, wanted: Mapping[str, str], rows: int, rule: TimeRule
 ) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
     """Yields what `check` returns of each `rows` rows.
 
@@ -28,14 +28,13 @@ def parquet_slices(
     Raises:
         DataError: If the file cannot be read, or if a column is missing or of another type.
     """
-    roles = {role: name for role, name in wanted.items() if name is not None}
     with readable_parquet(path):
         table = pl.scan_parquet(path, glob=False)
         schema = table.collect_schema()
-    for role, name in roles.items():
+    for role, name in wanted.items():
         require_column(path, name, role, schema.names())
         require_type(path, name, role, schema[name])
-    table = table.select(**{NAMES[role]: pl.col(name) for role, name in roles.items()})
+    table = table.select(**{NAMES[role]: pl.col(name) for role, name in wanted.items()})
     for begin in itertools.count(0, rows):
         with readable_parquet(path):
             raw = table.slice(begin, rows).collect()

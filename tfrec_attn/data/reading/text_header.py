@@ -18,7 +18,7 @@ _HEADER_WORDS = (
 def open_text(
     path: Path,
     kind: str,
-    wanted: Mapping[str, str | None],
+    wanted: Mapping[str, str],
     names: Sequence[str] | None,
     separator: str | None,
 ) -> TextSource | None:
@@ -47,11 +47,10 @@ def open_text(
             f"{path}, line {first.line}: {first.problem}, where the column names should be."
         )
     found = list(given) if given else text_format.column_names(first)
-    roles = {role: name for role, name in wanted.items() if name is not None}
-    hint = _other_separator(text_format.separator, first.text, set(roles.values()))
-    for role, name in roles.items():
+    hint = _other_separator(text_format.separator, first.text, set(wanted.values()))
+    for role, name in wanted.items():
         require_column(path, name, role, found, hint)
-    positions = {NAMES[role]: found.index(name) for role, name in roles.items()}
+    positions = {NAMES[role]: found.index(name) for role, name in wanted.items()}
     if given and _is_header(text_format.column_names(first), found, positions):
         remedy = "leave out data.names" if names else "give data.format, or delete that line"
         raise DataError(f"{path}, line {first.line}: expected an event, got a header: {remedy}.")

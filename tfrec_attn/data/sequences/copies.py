@@ -12,19 +12,6 @@ def without_copies(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.unique(subset=names, keep="first", maintain_order=True)
 
 
-def is_copy(*columns: np.ndarray) -> np.ndarray:
-    """Returns which events are copies of an earlier one.
-
-    Args:
-        *columns: The columns that are equal in copies, each [E].
-
-    Returns:
-        bool [E].
-    """
-    frame = pl.DataFrame({str(number): column for number, column in enumerate(columns)})
-    return ~frame.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
-
-
 def count_copies(users: np.ndarray, times: np.ndarray, *others: np.ndarray) -> int:
     """Counts the events that are copies of an earlier one.
 
@@ -38,7 +25,8 @@ def count_copies(users: np.ndarray, times: np.ndarray, *others: np.ndarray) -> i
     tied[:-1] |= tied[1:]
     if not tied.any():
         return 0
-    return int(np.count_nonzero(is_copy(*(one[tied] for one in (users, times, *others)))))
+    columns = {str(number): one[tied] for number, one in enumerate((users, times, *others))}
+    return int(np.count_nonzero(tied)) - pl.DataFrame(columns).n_unique()
 
 
 def copies_sentence(count: int, events: int) -> str:

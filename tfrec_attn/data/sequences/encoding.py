@@ -139,7 +139,8 @@ def encode_log(
     if "event" in frame.columns:
         others = others.with_columns(event=pl.Series(encode_ids(frame["event"])[1]))
     least = min_user_events, min_item_events
-    core = k_core(lambda: [(users, items)], (len(user_ids), len(item_ids)), least)
+    codes = users, items, np.arange(len(users))
+    core = k_core(lambda: [codes], (len(user_ids), len(item_ids)), least)
     if not len(core.user_codes):
         raise DataError(nothing_left(*least, before))
     users, items = core.user_row[users], core.item_row[items]

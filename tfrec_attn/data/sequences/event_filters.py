@@ -8,7 +8,7 @@ import polars as pl
 
 from tfrec_attn.config import Data
 from tfrec_attn.data.sequences.copies import without_copies
-from tfrec_attn.data.sequences.ids import IdFilter
+from tfrec_attn.data.sequences.ids import is_missing, unified
 from tfrec_attn.data.sequences.sessions import collapse_repeats, split_sessions
 from tfrec_attn.errors import ConfigError, DataError, counted, nearest
 
@@ -84,17 +84,17 @@ class EventFilter:
 
     Args:
         data: The keys `ids`, `missing_ids`, `min_rating`, `event_types` and `event_weights`.
-
-    Attributes:
-        events: Number of events before the filters, so far.
     """
 
     def __init__(self, data: Data):
         self._data = data
-        self.events = self._stayed = self._low_ratings = 0
-        self._types: Counter[str] = Counter()
-        self._ids = IdFilter(data.ids == "unify", data.missing_ids == "drop")
+        self._numbers, self._types, self._missing = Counter(), Counter(), Counter()
         self._has_types = data.event_types is not None or data.event_weights is not None
+
+    @property
+    def events(self) -> int:
+        """Number of events before the filters, so far."""
+        return self._numbers["events"]
 
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Filters a part of the log.
@@ -106,35 +106,31 @@ class EventFilter:
             ConfigError: If the log was read without the column that a filter needs.
             DataError: If a type has no weight.
         """
-        self.events += frame.height
-        frame = self._ids(frame)
+        self._numbers["events"] += frame.height
+        if self._data.ids == "unify":
+            frame = self._with_common_ids(frame)
+        if self._data.missing_ids == "drop":
+            frame = self._without_missing_ids(frame)
         if self._data.min_rating is not None:
             rating = self._column(frame, "rating", "min_rating")
             kept = frame.filter(rating >= self._data.min_rating)
-            self._low_ratings, frame = self._low_ratings + frame.height - kept.height, kept
+            self._numbers["low_ratings"] += frame.height - kept.height
+            frame = kept
         if self._has_types:
             frame = self._of_types(frame)
-        self._stayed += frame.height
+        self._numbers["stayed"] += frame.height
         return frame
 
-    def counts(self) -> dict[str, object]:
+    def counts(self) -> dict[str, dict[str, int]]:
         """Returns what was counted so far, for `add` of another filter."""
-        return {
-            "events": self.events,
-            "stayed": self._stayed,
-            "low_ratings": self._low_ratings,
-            "types": dict(self._types),
-            "unified": self._ids.unified,
-            "missing": self._ids.missing,
-        }
+        counts = {"numbers": self._numbers, "types": self._types, "missing": self._missing}
+        return {name: dict(count) for name, count in counts.items()}
 
-    def add(self, counts: Mapping[str, object]) -> None:
+    def add(self, counts: Mapping[str, Mapping[str, int]]) -> None:
         """Adds what a filter of the same configuration counted in other parts of the log."""
-        self.events += counts["events"]
-        self._stayed += counts["stayed"]
-        self._low_ratings += counts["low_ratings"]
+        self._numbers.update(counts["numbers"])
         self._types.update(counts["types"])
-        self._ids.add(counts["unified"], counts["missing"])
+        self._missing.update(counts["missing"])
 
     def report(self) -> EventFilterReport:
         """Returns what was done to all parts.
@@ -150,7 +146,7 @@ class EventFilter:
                     f"data.event_types names {name!r}{nearest(name, types)}, "
                     f"but the event types of the log are {shown}."
                 )
-        if not self._stayed:
+        if not self._numbers["stayed"]:
             raise DataError(
                 f"the event filters of the data section leave nothing of "
                 f"{counted(self.events, 'event', form='')}: "
@@ -159,15 +155,28 @@ class EventFilter:
         weights = {name: self._weight(name) for name in types}
         dropped = {name: self._types[name] for name in types if not weights[name]}
         kept = {name: weight for name, weight in weights.items() if weight}
-        missing = self._ids.missing
+        missing = dict(sorted(self._missing.items()))
         return EventFilterReport(
             self.events,
-            low_ratings=None if data.min_rating is None else self._low_ratings,
+            low_ratings=None if data.min_rating is None else self._numbers["low_ratings"],
             other_types=dropped if self._has_types else None,
             weights=None if data.event_weights is None else kept,
-            unified=self._ids.unified,
-            missing_ids=None if missing is None else dict(sorted(missing.items())),
+            unified=self._numbers["unified"] if data.ids == "unify" else None,
+            missing_ids=missing if data.missing_ids == "drop" else None,
         )
+
+    def _with_common_ids(self, frame: pl.DataFrame) -> pl.DataFrame:
+        common = frame.with_columns(unified(frame[name]) for name in ("user_id", "item_id"))
+        changed = (common[name] != frame[name] for name in ("user_id", "item_id"))
+        self._numbers["unified"] += int(pl.select(pl.any_horizontal(*changed)).to_series().sum())
+        return common
+
+    def _without_missing_ids(self, frame: pl.DataFrame) -> pl.DataFrame:
+        for name in ("user_id", "item_id"):
+            words = is_missing(frame[name])
+            self._missing.update(dict(frame[name].filter(words).value_counts().iter_rows()))
+            frame = frame.filter(~words)
+        return frame
 
     def _of_types(self, frame: pl.DataFrame) -> pl.DataFrame:
         key = "event_weights" if self._data.event_types is None else "event_types"

@@ -13,9 +13,9 @@ from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.vocabulary import Vocabulary, numbers_of
 from tfrec_attn.errors import DataError
 from tfrec_attn.files.readable import readable_parquet
+from tfrec_attn.replay.measured_run import COLUMNS
 
-_COLUMNS = {"user_id": pl.String, "history": pl.List(pl.String), "target": pl.String}
-_WITH_GAPS = {**_COLUMNS, "gap": pl.Float32}
+_WITH_GAPS = {**COLUMNS, "gap": pl.Float32}
 _HISTORY_EVENTS = 20_000_000  # in memory at a time
 
 
@@ -117,8 +117,8 @@ def read_held_out_log(
     with readable_parquet(path, then="; train again"):
         table = pl.scan_parquet(path)
         schema = dict(table.collect_schema())
-        if schema not in (_COLUMNS, _WITH_GAPS):
-            columns = ", ".join(_COLUMNS)
+        if schema not in (COLUMNS, _WITH_GAPS):
+            columns = ", ".join(COLUMNS)
             raise DataError(f"{path} must have the columns {columns} of texts; train again.")
         lengths = table.select(pl.col("history").list.len()).collect()["history"]
         lengths = lengths.fill_null(0).to_numpy().astype(np.int64)

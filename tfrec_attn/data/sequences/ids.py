@@ -132,45 +132,5 @@ class IdReport:
         return [*self.users.sentences("users"), *self.items.sentences("items")]
 
 
-class IdFilter:
-    """Unifies the ids of a log that can come in parts, and drops events with missing ids.
-
-    Args:
-        unify: Whether ids get their common spelling.
-        drop_missing: Whether to drop events whose user or item is a word for "missing".
-
-    Attributes:
-        unified: Events with an id that was changed, or None where ids are kept.
-        missing: Events dropped, by word, or None where they are kept.
-    """
-
-    def __init__(self, unify: bool, drop_missing: bool):
-        self.unified = 0 if unify else None
-        self.missing: dict[str, int] | None = {} if drop_missing else None
-
-    def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Returns the events of a part that stay."""
-        names = ("user_id", "item_id")
-        if self.unified is not None:
-            common = frame.with_columns(*(unified(frame[name]) for name in names))
-            changed = [(common[name] != frame[name]).to_numpy() for name in names]
-            self.unified += int(np.count_nonzero(changed[0] | changed[1]))
-            frame = common
-        if self.missing is not None:
-            for name in names:
-                words = is_missing(frame[name])
-                for word, count in frame[name].filter(words).value_counts().iter_rows():
-                    self.missing[word] = self.missing.get(word, 0) + count
-                frame = frame.filter(~words)
-        return frame
-
-    def add(self, unified: int | None, missing: dict[str, int] | None) -> None:
-        """Adds what a filter with the same arguments counted in other parts of the log."""
-        if self.unified is not None:
-            self.unified += unified
-        for word, count in (missing or {}).items():
-            self.missing[word] = self.missing.get(word, 0) + count
-
-
 def _shown(one: str) -> str:
     return repr(one if len(one) <= _SHOWN else one[:_SHOWN] + "...")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The users and the items of some events, as codes from 0.
-Codes = tuple[np.ndarray, np.ndarray]
+# The users and the items of some events, as codes from 0, and the places of the events in the log,
+# which ascend.
+Codes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,16 @@ def k_core(
     """Finds the largest set of events in which every user and every item has enough events.
 
     Args:
-        parts: Returns the events in their order, in one part or several, again at each call.
+        parts: Returns the events, in one part or several, again at each call.
         sizes: Number of users and of items.
         least: Fewest events of a user and of an item that stays.
     """
     stays = [np.ones(size, bool) for size in sizes]
     while True:
         counts = [np.zeros(size, np.int64) for size in sizes]
-        for part in parts():
-            kept = stays[0][part[0]] & stays[1][part[1]]
-            for count, codes in zip(counts, part, strict=True):
+        for users, items, _ in parts():
+            kept = stays[0][users] & stays[1][items]
+            for count, codes in zip(counts, (users, items), strict=True):
                 count += np.bincount(codes[kept], minlength=len(count))
         enough = [count >= max(1, number) for count, number in zip(counts, least, strict=True)]
         if all(np.array_equal(one, other) for one, other in zip(stays, enough, strict=True)):
@@ -59,12 +60,11 @@ def k_core(
 def _by_first_appearance(parts: Iterable[Codes], stays: list[np.ndarray]) -> list[np.ndarray]:
     """Returns the codes that stay, in the order of their first event that stays."""
     never = np.iinfo(np.int64).max
-    first, begin = [np.full(len(one), never) for one in stays], 0
-    for part in parts:
-        kept = np.flatnonzero(stays[0][part[0]] & stays[1][part[1]])[::-1]
-        for seen, codes in zip(first, part, strict=True):
+    first = [np.full(len(one), never) for one in stays]
+    for users, items, places in parts:
+        kept = np.flatnonzero(stays[0][users] & stays[1][items])[::-1]
+        for seen, codes in zip(first, (users, items), strict=True):
             here = np.full(len(seen), never)
-            here[codes[kept]] = begin + kept  # the last assignment is that of the earliest event
+            here[codes[kept]] = places[kept]  # the last assignment is that of the earliest event
             np.minimum(seen, here, out=seen)
-        begin += len(part[0])
     return [np.argsort(seen, kind="stable")[: np.count_nonzero(seen < never)] for seen in first]

@@ -16,6 +16,8 @@ import polars as pl
 from tfrec_attn.data.reading.log_parts import parts_of
 from tfrec_attn.errors import ConfigError, DataError
 
+_AS_IT_IS = "uncompressed"  # Beam's CompressionTypes.UNCOMPRESSED
+
 
 def files(pattern: str) -> list[str]:
     """Returns the paths of all files of a pattern, in order."""
@@ -94,15 +96,11 @@ def copy(source: str | Path, target: str | Path) -> None:
 
 def opened(path: str) -> BinaryIO:
     """Opens a file to read its bytes as they are."""
-    from apache_beam.io.filesystems import CompressionTypes
-
-    return _systems().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return _systems().open(path, compression_type=_AS_IT_IS)
 
 
 def _created(path: str) -> BinaryIO:
-    from apache_beam.io.filesystems import CompressionTypes
-
-    return _systems().create(path, compression_type=CompressionTypes.UNCOMPRESSED)
+    return _systems().create(path, compression_type=_AS_IT_IS)
 
 
 def _systems() -> type:
@@ -148,6 +146,7 @@ def parts_of_logs(logs: Sequence[str]) -> dict[str, list[str]]:
     """
     found = {log: _remote_parts(log) if "://" in log else _local_parts(log) for log in logs}
     paths = [path for parts in found.values() for path in parts]
+    paths = [path if "://" in path else os.path.realpath(path) for path in paths]
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise ConfigError(f"{twice} is given twice.")

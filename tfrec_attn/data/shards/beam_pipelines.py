@@ -1,6 +1,7 @@
 """The Apache Beam pipelines that prepare a log; this module needs Apache Beam."""
 
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import count
 
 import apache_beam as beam
@@ -20,7 +21,7 @@ from tfrec_attn.data.sequences.splits import period
 from tfrec_attn.data.shards import beam_files
 from tfrec_attn.data.shards import beam_transforms as transforms
 from tfrec_attn.data.shards.manifest import PartitionedLog
-from tfrec_attn.data.shards.order_statistics import ChunkedArray
+from tfrec_attn.data.shards.order_statistics import Chunks, quantile
 from tfrec_attn.data.shards.prepare_locally import no_interactions
 from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, USERS, option
 from tfrec_attn.data.shards.shard_files import number_of_shards
@@ -104,7 +105,7 @@ class BeamPipelines:
             name, files = "events-1", self._read_once("events-1", paths, rules)
         for log, parts in logs.items():
             own = [file for file in files if file["file"] in parts]
-            if not any(file["filtered"]["events"] for file in own):
+            if not any(file["filtered"]["numbers"].get("events") for file in own):
                 raise DataError(no_interactions(log, sum(file["rejected"] for file in own)))
         return name, files
 
@@ -152,15 +153,13 @@ class BeamPipelines:
         self, numbers: beam.PCollection, sources: list[str], whole: bool, begins: list[int]
     ) -> beam.PCollection:
         """Adds the filters of users; returns the numbers of the partitions that are filtered."""
-        target = self._folder("filtered")
-        each = transforms.FilterUsers(self._data, sources, target, whole, begins)
-        done = "filtered"
-        found = numbers | beam.FlatMap(lambda *one: each(*one), self._parts, done).with_outputs(
-            done, main="items"
+        arguments = self._data, sources, self._folder("filtered"), whole, begins, self._parts
+        found = numbers | beam.FlatMap(transforms.filter_users, *arguments).with_outputs(
+            "filtered", main="items"
         )
         items = found["items"] | "By item" >> beam.GroupByKey()
         _ = items | beam.Map(transforms.write_item_sizes, self._folder("sizes"))
-        return found[done] | "Filtered" >> beam.Reshuffle()
+        return found["filtered"] | "Filtered" >> beam.Reshuffle()
 
     def _round(
         self, numbers: beam.PCollection, kept: list[str] | beam.PCollection | None, turn: int
@@ -225,7 +224,8 @@ class BeamPipelines:
             if data.split != "temporal":
                 self._write_shards(numbers, log, *map(beam.pvalue.AsSingleton, tables))
         if data.split == "temporal":
-            bounds = period(data.valid_from, data.test_from, self._times(partitions).quantile)
+            times = partial(quantile, self._times(partitions))
+            bounds = period(data.valid_from, data.test_from, times)
             log = replace(log, period=bounds)
             with self._engine.pipeline() as p:
                 numbers = p | beam.Create(partitions) | beam.Reshuffle()
@@ -288,14 +288,14 @@ class BeamPipelines:
             )
         return results
 
-    def _times(self, partitions: list[int]) -> ChunkedArray:
+    def _times(self, partitions: list[int]) -> Chunks:
         """Returns the times of all events that stay."""
 
         def read(number: int) -> np.ndarray:
             path = f"{self._folder('kept')}/{number}"
             return beam_files.read_frame(path, ["timestamp"])["timestamp"].to_numpy()
 
-        return ChunkedArray([lambda number=number: read(number) for number in partitions])
+        return [partial(read, number) for number in partitions]
 
 
 def _rounds(users: int, items: int) -> int:

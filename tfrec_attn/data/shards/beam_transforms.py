@@ -18,7 +18,7 @@ from tfrec_attn.config import Data
 from tfrec_attn.data.reading.interactions import count_times, read_slices
 from tfrec_attn.data.reading.rejections import write_rejected
 from tfrec_attn.data.reading.time_rule import LogTimes, MixedTimes, TimeRule
-from tfrec_attn.data.sequences.copies import count_copies
+from tfrec_attn.data.sequences.copies import without_copies
 from tfrec_attn.data.sequences.event_filters import EventFilter, filter_sequences
 from tfrec_attn.data.sequences.ids import IdProblems, unified
 from tfrec_attn.data.sequences.sessions import owners_of
@@ -121,57 +121,48 @@ def read_log(
     write_json(found, f"{events}/{number}.json")
 
 
-class FilterUsers:
-    """Drops copies, splits sessions and collapses repeats of a partition, and measures the rest.
+def filter_users(
+    number: int,
+    data: Data,
+    source: Sequence[str],
+    target: str,
+    whole: bool,
+    begins: Sequence[int],
+    items: int,
+) -> Iterator[Any]:
+    """Applies `filter_sequences` to a partition, and measures what is left.
 
     Args:
-        data: The keys `duplicates`, `session_gap` and `repeats`.
+        number: Number of the partition.
+        data: As for `filter_sequences`.
         source: Files of the events, in the order of the log.
         target: Folder of the partitions that stay.
         whole: Whether all times of the log are whole.
         begins: The number of events before each file, where a log without times needs it.
+        items: Number of parts of the items.
+
+    Yields:
+        (part, ids of items and their events), and the number in the output "filtered".
     """
+    from apache_beam.pvalue import TaggedOutput
 
-    def __init__(
-        self,
-        data: Data,
-        source: Sequence[str],
-        target: str,
-        whole: bool,
-        begins: Sequence[int],
-    ):
-        self._data, self._source, self._target = data, source, target
-        self._whole, self._begins = whole, np.array(begins, np.int64)
+    frame = _with_times(read_part(source, number), whole, np.array(begins, np.int64))
+    frame, found = filter_sequences(frame, data)
+    write_frame(frame, f"{target}/{number}")
+    users, codes = encode_ids(frame["user_id"])
+    owners = owners_of(users) if data.session_gap is not None else users
+    problems = IdProblems.of(owners, lambda: np.bincount(codes))
+    known = {"events": frame.height, "users": len(users), "ids": asdict(problems)}
+    write_json({**known, "filtered": found}, f"{target}/{number}.json")
+    yield TaggedOutput("filtered", number)
+    yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
 
-    def __call__(self, number: int, items: int, done: str) -> Iterator[Any]:
-        """Yields (part, ids of items and their events), and writes what is known of a partition.
 
-        Args:
-            number: Number of the partition.
-            items: Number of parts of the items.
-            done: The output for the number of the partition, when it is filtered.
-        """
-        from apache_beam.pvalue import TaggedOutput
-
-        data, frame = self._data, read_part(self._source, number)
-        frame, found = filter_sequences(self._with_times(frame), data)
-        write_frame(frame, f"{self._target}/{number}")
-        users, codes = encode_ids(frame["user_id"])
-        owners = owners_of(users) if data.session_gap is not None else users
-        problems = IdProblems.of(owners, lambda: np.bincount(codes))
-        known = {"events": frame.height, "users": len(users), "ids": asdict(problems)}
-        known["filtered"] = found
-        write_json(known, f"{self._target}/{number}.json")
-        yield TaggedOutput(done, number)
-        yield from split_by(frame["item_id"].value_counts(name="events"), "item_id", items)
-
-    def _with_times(self, frame: pl.DataFrame) -> pl.DataFrame:
-        if "timestamp" not in frame.columns:
-            place = frame["place"].to_numpy()
-            times = self._begins[place // _FILE] + place % _FILE
-            return frame.with_columns(timestamp=pl.Series(times))
-        kind = pl.Int64 if self._whole else pl.Float64
-        return frame.with_columns(pl.col("timestamp").cast(kind))
+def _with_times(frame: pl.DataFrame, whole: bool, begins: np.ndarray) -> pl.DataFrame:
+    if "timestamp" not in frame.columns:
+        place = frame["place"].to_numpy()
+        return frame.with_columns(timestamp=pl.Series(begins[place // _FILE] + place % _FILE))
+    return frame.with_columns(pl.col("timestamp").cast(pl.Int64 if whole else pl.Float64))
 
 
 def write_item_sizes(grouped: tuple[int, Iterable[bytes]], folder: str) -> None:
@@ -240,21 +231,12 @@ def write_kept_events(
 
     frame = kept_events(f"{source}/{number}", kept, least)
     write_frame(frame, f"{target}/{number}")
-    found = copies(frame) if "event" in frame.columns else 0
-    write_json({"copies": found}, f"{target}/{number}.json")
+    left = without_copies(frame).height if "event" in frame.columns else frame.height
+    write_json({"copies": frame.height - left}, f"{target}/{number}.json")
     yield TaggedOutput("kept", number)
     users = frame.group_by("user_id").agg(pl.col("place").min())
     yield TaggedOutput("users", (0, pack(users.with_columns(partition=pl.lit(number)))))
     yield from split_by(frame.group_by("item_id").agg(pl.col("place").min()), "item_id", items)
-
-
-def copies(frame: pl.DataFrame) -> int:
-    """Counts the events that are exact copies of another."""
-    names = [name for name in ("item_id", "event") if name in frame.columns]
-    times = frame["timestamp"].to_numpy()
-    users, *others = (encode_ids(frame[name])[1] for name in ("user_id", *names))
-    order = np.lexsort((times, users))
-    return count_copies(users[order], times[order], *(one[order] for one in others))
 
 
 def first_places(grouped: tuple[int, Iterable[bytes]]) -> tuple[int, bytes]:
@@ -331,11 +313,9 @@ def write_one_shard(
         partitioned: Keywords of `PartitionedLog`.
         work: Folder of the shards.
     """
-    log, events = PartitionedLog(**partitioned), read_part(files, number)
-    names = ("row", "item", "timestamp", "weight")
-    columns = (events[name].to_numpy() for name in names if name in events.columns)
+    log = PartitionedLog(**partitioned)
     name = shard_name(number, log.shards)
     with tempfile.TemporaryDirectory() as folder:
-        write_shard(Path(folder) / name, make_shard(number, log, *columns))
+        write_shard(Path(folder) / name, make_shard(number, log, read_part(files, number)))
         write_bytes((Path(folder) / name).read_bytes(), f"{work}/{name}")
     return name

@@ -1,16 +1,20 @@
 """A log too large for memory: integer codes on disk, which are processed part by part."""
 
+import io
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.sequences.copies import count_copies, is_copy
-from tfrec_attn.data.sequences.k_core import KCore
-from tfrec_attn.data.shards.order_statistics import ChunkedArray
-from tfrec_attn.files.writing import append_array, save_array
+from tfrec_attn.config import Data
+from tfrec_attn.data.sequences.event_filters import filter_sequences
+from tfrec_attn.data.sequences.k_core import Codes, KCore
+from tfrec_attn.data.shards.order_statistics import Chunks
+from tfrec_attn.data.shards.segment_file import read_part, segment_file
+from tfrec_attn.files.work_folder import remove
 
 BUCKET = 1 << 21  # events in memory while those of some users are looked at
 
@@ -29,20 +33,16 @@ class IdEncoder:
         """All ids in the order of their codes."""
         return self._known["id"]
 
-    def encode(self, ids: pl.Series) -> np.ndarray:
-        """Returns the code of each id, from 0, int32; new ids get the next codes."""
+    def encode(self, ids: pl.Series) -> pl.Series:
+        """Returns the code of each id, from 0, Int32; new ids get the next codes."""
         codes = self._lookup(ids, self._known)
-        new = codes.is_null()
-        if not new.any():
-            return codes.to_numpy()
-        rows = new.arg_true()
-        distinct = ids.gather(rows).unique(maintain_order=True)
-        next_codes = pl.int_range(len(self), len(self) + len(distinct), dtype=pl.Int32, eager=True)
-        added = pl.DataFrame({"id": distinct, "code": next_codes})
+        new = ids.filter(codes.is_null()).unique(maintain_order=True)
+        if not len(new):
+            return codes
+        next_codes = pl.int_range(len(self), len(self) + len(new), dtype=pl.Int32, eager=True)
+        added = pl.DataFrame({"id": new, "code": next_codes})
         self._known = pl.concat([self._known, added], rechunk=True)
-        result = codes.fill_null(0).to_numpy().copy()
-        result[rows.to_numpy()] = self._lookup(ids.gather(rows), added).to_numpy()
-        return result
+        return codes.zip_with(codes.is_not_null(), self._lookup(ids, added))
 
     @staticmethod
     def _lookup(ids: pl.Series, table: pl.DataFrame) -> pl.Series:
@@ -50,190 +50,139 @@ class IdEncoder:
         return frame.join(table, on="id", how="left", maintain_order="left")["code"]
 
 
-@dataclass
 class CodedLog:
-    """The events of a log in file order, in parts that each fit into memory.
+    """A log on disk, in parts that each fit into memory, with codes for ids and types.
+
+    Args:
+        folder: The folder of the parts.
+        name: Beginning of their file names.
 
     Attributes:
-        folder: The folder of the parts.
-        parts: Number of parts.
-        users: Number of users.
-        items: Number of items.
         events: Number of events.
         whole_times: Whether no time has a fraction.
-        others: Further columns of the events: "type", the codes of their types, int32, and
-            "weight", float32.
     """
 
-    folder: Path
-    parts: int = 0
-    users: int = 0
-    items: int = 0
-    events: int = 0
-    whole_times: bool = True
-    others: tuple[str, ...] = ()
+    def __init__(self, folder: Path, name: str = "part"):
+        self.folder, self._name, self._parts = folder, name, 0
+        self.events, self.whole_times = 0, True
+        self._encoders = {name: IdEncoder() for name in ("user_id", "item_id", "event")}
 
-    def append(
-        self,
-        users: np.ndarray,
-        items: np.ndarray,
-        times: np.ndarray,
-        **others: np.ndarray,
-    ) -> None:
+    @property
+    def user_ids(self) -> pl.Series:
+        """The ids of the users in the order of their codes."""
+        return self._encoders["user_id"].ids
+
+    @property
+    def item_ids(self) -> pl.Series:
+        """The ids of the items in the order of their codes."""
+        return self._encoders["item_id"].ids
+
+    def append(self, frame: pl.DataFrame) -> None:
         """Adds a part.
 
         Args:
-            users: User code of each event, from 0, int32.
-            items: Item code of each event, from 0, int32.
-            times: Time of each event, int64 or float64.
-            **others: The columns `others`, the same for all parts.
+            frame: The next events of the log as `EventFilter` returns them, or all events of some
+                users, in the order of the log and with their `place` in it.
         """
-        self.others = tuple(others)
-        self.replace(self.parts, users, items, times, **others)
-        self.parts += 1
-        self.events += len(users)
-        self.whole_times &= times.dtype.kind == "i"
+        encoders, out = self._encoders_of(frame), io.BytesIO()
+        codes = {name: encoder.encode(frame[name]) for name, encoder in encoders.items()}
+        frame.with_columns(**codes).drop("rating", strict=False).write_ipc(out)
+        self._path(self._parts).write_bytes(out.getbuffer())
+        self._parts += 1
+        self.events += frame.height
+        self.whole_times &= frame["timestamp"].dtype.is_integer()
 
-    def codes(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yields the users and the items of each part."""
-        for part in range(self.parts):
-            yield self._load("user", part), self._load("item", part)
+    def frames(self) -> Iterator[pl.DataFrame]:
+        """Yields the parts with codes, times of one type, and the place of each event."""
+        begin, kind = 0, pl.Int64 if self.whole_times else pl.Float64
+        for part in range(self._parts):
+            frame = pl.read_ipc(self._path(part)).with_columns(pl.col("timestamp").cast(kind))
+            if "place" not in frame.columns:
+                place = pl.int_range(begin, begin + pl.len(), dtype=pl.Int64)
+                frame = frame.with_columns(place=place)
+            begin += frame.height
+            yield frame
 
-    def times(self, part: int) -> np.ndarray:
-        """Returns the times of a part, in the integer or float type of the whole log."""
-        return self._load("time", part).astype(self.time_type, copy=False)
+    def decoded(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Returns events with their ids and types."""
+        encoders = self._encoders_of(frame)
+        return frame.with_columns(
+            **{name: encoder.ids.gather(frame[name]) for name, encoder in encoders.items()}
+        )
 
-    def other(self, part: int) -> dict[str, np.ndarray]:
-        """Returns the columns `others` of a part."""
-        return {name: self._load(name, part) for name in self.others}
+    def codes(self) -> Iterator[Codes]:
+        """Yields the users, the items and the places of each part."""
+        for frame in self.frames():
+            yield tuple(frame[name].to_numpy() for name in ("user_id", "item_id", "place"))
 
     def counts(self, name: str) -> np.ndarray:
-        """Returns the number of events of each of the "users" or "items", int64."""
-        counts = np.zeros(getattr(self, name), np.int64)
-        for part in range(self.parts):
-            codes = self._load(name.removesuffix("s"), part)
-            counts += np.bincount(codes, minlength=len(counts))
-        return counts
+        """Returns the number of events of each "user_id" or "item_id", int64."""
+        size = len(self._encoders[name])
+        return sum(np.bincount(frame[name].to_numpy(), minlength=size) for frame in self.frames())
 
-    def drop_copies(self) -> int:
-        """Drops every event that is a copy of an earlier one, and returns how many there are.
+    def _encoders_of(self, frame: pl.DataFrame) -> dict[str, IdEncoder]:
+        return {name: one for name, one in self._encoders.items() if name in frame.columns}
 
-        The result is the same as that of `without_copies` in memory.
-        """
-        begins = np.cumsum([0, *(len(users) for users, _ in self.codes())])
-        dropped = self._rows_of_copies(begins)
-        for part, (users, items) in enumerate(self.codes()):
-            here = slice(*np.searchsorted(dropped, begins[part : part + 2]))
-            stays = np.ones(len(users), bool)
-            stays[dropped[here] - begins[part]] = False
-            others = {name: values[stays] for name, values in self.other(part).items()}
-            self.replace(part, users[stays], items[stays], self.times(part)[stays], **others)
-        self.events -= len(dropped)
-        return len(dropped)
-
-    def replace(
-        self,
-        part: int,
-        users: np.ndarray,
-        items: np.ndarray,
-        times: np.ndarray,
-        **others: np.ndarray,
-    ) -> None:
-        """Writes other events in the place of a part; the arguments are those of `append`."""
-        for name, values in {"user": users, "item": items, "time": times, **others}.items():
-            save_array(self.folder / f"{name}-{part}.npy", values)
-
-    def _rows_of_copies(self, begins: np.ndarray) -> np.ndarray:
-        """Returns the rows of copies, ascending, given the first row of each part."""
-        types = {"user": np.int32, "item": np.int32, "time": self.time_type}
-        types |= {"type": np.int32} if "type" in self.others else {}
-        buckets = 1 + self.events // BUCKET
-        for part in range(self.parts):
-            columns = {name: self._load(name, part).astype(types[name]) for name in types}
-            columns["row"] = np.arange(begins[part], begins[part + 1])
-            append_by_key(self.folder, columns["user"] % buckets, buckets, columns)
-        copies = []
-        for bucket in range(buckets):
-            paths = {name: self.folder / f"{name}-{bucket}.bin" for name in (*types, "row")}
-            found = is_copy(*(np.fromfile(paths[name], dtype) for name, dtype in types.items()))
-            copies.append(np.fromfile(paths["row"], np.int64)[found])
-            for path in paths.values():
-                path.unlink()
-        return np.sort(np.concatenate(copies))
-
-    @property
-    def time_type(self) -> type:
-        """Type of the times of the whole log."""
-        return np.int64 if self.whole_times else np.float64
-
-    def _load(self, name: str, part: int) -> np.ndarray:
-        return np.load(self.folder / f"{name}-{part}.npy")
+    def _path(self, part: int) -> Path:
+        return self.folder / f"{self._name}-{part}.arrow"
 
 
-def partition(log: CodedLog, core: KCore, folder: Path, shards: int) -> ChunkedArray:
-    """Appends the events that stay to the files of their user's shard, in file order.
+def filter_users(log: CodedLog, data: Data) -> tuple[CodedLog, dict[str, int]]:
+    """Applies `filter_sequences` to a log, some users at a time.
 
-    User row u belongs to shard u mod `shards`. `read_partition` reads the events of a shard.
+    Args:
+        log: The log.
+        data: As for `filter_sequences`.
+
+    Returns:
+        The log of the events that stay, whose files replace those of the log, and what was done.
+    """
+    path, buckets = str(log.folder / "buckets.arrow"), 1 + log.events // BUCKET
+    buckets = min(buckets, len(log.user_ids))
+    with local_segments(path, buckets) as out:
+        for frame in log.frames():
+            out.add(frame, frame["user_id"].to_numpy() % buckets)
+    left, found = CodedLog(log.folder, "filtered"), Counter()
+    for bucket in range(buckets):
+        frame, counts = filter_sequences(log.decoded(read_segments(path, bucket)), data)
+        left.append(frame)
+        found.update(counts)
+    remove(log.folder, ("part-*.arrow", "buckets.arrow", "buckets.arrow.index"))
+    return left, dict(found)
+
+
+def partition(log: CodedLog, core: KCore, path: str, shards: int) -> Chunks:
+    """Writes the events that stay, with user rows and item indices, by the shard of their user.
+
+    User row u belongs to shard u mod `shards`. The events of a user are in file order.
+
+    Args:
+        log: The log.
+        core: What stays.
+        path: File of segments, for `read_segments`.
+        shards: Number of shards.
 
     Returns:
         The times of all these events.
     """
-    for part, (users, items) in enumerate(log.codes()):
-        rows, item_rows = core.user_row[users], core.item_row[items]
-        stays = (rows >= 0) & (item_rows >= 0)
-        columns = {
-            "rows": rows[stays],
-            "items": item_rows[stays] + np.int32(1),
-            "times": log.times(part)[stays],
-        }
-        columns |= {f"{name}s": values[stays] for name, values in log.other(part).items()}
-        append_by_key(folder, columns["rows"] % shards, shards, columns)
-    return ChunkedArray(
-        [lambda number=number: _times(folder, number, log.whole_times) for number in range(shards)]
-    )
+    with local_segments(path, shards) as out:
+        for frame in log.frames():
+            row = core.user_row[frame["user_id"].to_numpy()]
+            item = core.item_row[frame["item_id"].to_numpy()]
+            stays = pl.Series((row >= 0) & (item >= 0))
+            frame = frame.with_columns(row=pl.Series(row), item=pl.Series(item + np.int32(1)))
+            frame = frame.drop("user_id", "item_id", "place").filter(stays)
+            out.add(frame, frame["row"].to_numpy() % shards)
+
+    def times(number: int) -> np.ndarray:
+        return read_segments(path, number, ["timestamp"])["timestamp"].to_numpy()
+
+    return [partial(times, number) for number in range(shards)]
 
 
-def append_by_key(
-    folder: Path, key: np.ndarray, count: int, columns: dict[str, np.ndarray]
-) -> None:
-    """Appends the values of each column to the files NAME-K.bin of their keys K, in order.
-
-    Args:
-        folder: The folder of the files.
-        key: Key of each value, from 0, less than 65,536.
-        count: Number of keys.
-        columns: Columns by name.
-    """
-    order = np.argsort(key.astype(np.uint16), kind="stable")
-    ends = np.cumsum(np.bincount(key, minlength=count))
-    for number, (begin, end) in enumerate(zip([0, *ends[:-1]], ends, strict=True)):
-        for name, values in columns.items():
-            with open(folder / f"{name}-{number}.bin", "ab") as file:
-                append_array(file, values[order[begin:end]])
+local_segments = partial(segment_file, create=partial(open, mode="wb"))
 
 
-def read_partition(
-    folder: Path, number: int, whole_times: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Returns user rows, items, times and, if any, weights of a shard's events, in file order."""
-    rows, items = (
-        np.fromfile(folder / f"{name}-{number}.bin", np.int32) for name in ("rows", "items")
-    )
-    weights = folder / f"weights-{number}.bin"
-    weights = np.fromfile(weights, np.float32) if weights.exists() else None
-    return rows, items, _times(folder, number, whole_times), weights
-
-
-def count_partition_copies(folder: Path, shards: int, whole_times: bool) -> int:
-    """Counts the events of all shards that are copies of an earlier one of the same type."""
-    copies = 0
-    for number in range(shards):
-        rows, items, times, _ = read_partition(folder, number, whole_times)
-        types = np.fromfile(folder / f"types-{number}.bin", np.int32)
-        order = np.lexsort((times, rows))
-        copies += count_copies(rows[order], times[order], items[order], types[order])
-    return copies
-
-
-def _times(folder: Path, number: int, whole: bool) -> np.ndarray:
-    return np.fromfile(folder / f"times-{number}.bin", np.int64 if whole else np.float64)
+def read_segments(path: str, number: int, columns: list[str] | None = None) -> pl.DataFrame:
+    """Returns the events of a part of a file that `local_segments` wrote."""
+    return read_part([path], number, partial(open, mode="rb"), columns)

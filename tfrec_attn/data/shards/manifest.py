@@ -1,12 +1,15 @@
 """What is known of a prepared log: while it is written, and in its `manifest.json`."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tfrec_attn.data.sequences.event_filters import EventFilterReport
+from tfrec_attn.data.sequences.filter_report import FilterReport, Statistics
+from tfrec_attn.data.sequences.ids import IdReport
 from tfrec_attn.errors import DataError
 from tfrec_attn.files.checksums import file_sha256
+from tfrec_attn.files.writing import replace_text
 
 MANIFEST = "manifest.json"
 FORMAT = "tfrec-attn prepared log"
@@ -77,15 +80,18 @@ class Manifest(FilteredLog):
     sizes: dict[str, int]
     sha256: dict[str, str]
 
+    def report(self) -> FilterReport:
+        """Returns what the event filters and the frequency filter left."""
+        before, after = Statistics(**self.before), Statistics(**self.after)
+        least = self.options["min_user_events"], self.options["min_item_events"]
+        selection = None if self.selection is None else EventFilterReport(**self.selection)
+        ids = None if self.ids is None else IdReport.from_dict(self.ids)
+        return FilterReport(before, after, *least, selection, self.duplicates, ids)
+
     def write(self, folder: Path) -> None:
         """Writes the file, which gets its name when it is complete."""
         text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2) + "\n"
-        part = folder / f"{MANIFEST}.part"
-        with open(part, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        part.rename(folder / MANIFEST)
+        replace_text(folder / MANIFEST, text)
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":

@@ -39,12 +39,13 @@ STATE, _REQUEST = "state.json", "order.json"
 _KIND, _OTHER = "prepared log", "name another --to"
 _FINISHED = (USERS, ITEMS, REJECTED, INDEX, ITEM_COUNTS, TRANSITIONS, MANIFEST, "shard-*.tfrecord")
 _WORK = (
-    "work/slice", "work/log/*.npy", "work/log/*.bin", "work/partitions/*.bin", "work/finish/*.bin",
-    f"work/{STATE}", f"work/{STATE}.part", "beam/tfrec-attn-*/**",
+    "work/log/*.arrow", "work/log/*.arrow.index", "work/partitions/events.arrow",
+    "work/partitions/events.arrow.index", "work/finish/*.bin",
+    f"work/{STATE}", f"work/.{STATE}.*", "beam/tfrec-attn-*/**",
 )  # fmt: skip
 # What a preparation writes. A folder with any other file in it is not cleared.
 KNOWN = (
-    *_FINISHED, *_WORK, _REQUEST, f".{_REQUEST}.*", f"{MANIFEST}.part", "shard-*.tfrecord.part",
+    *_FINISHED, *_WORK, _REQUEST, f".{_REQUEST}.*", f".{MANIFEST}.*", "shard-*.tfrecord.part",
 )  # fmt: skip
 
 

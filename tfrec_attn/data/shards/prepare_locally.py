@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
@@ -32,13 +31,12 @@ from tfrec_attn.data.sequences.splits import period, require_bounds, require_lon
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards.coded_log import (
     CodedLog,
-    IdEncoder,
-    count_partition_copies,
+    filter_users,
     partition,
-    read_partition,
+    read_segments,
 )
-from tfrec_attn.data.shards.coded_sessions import cut_users
 from tfrec_attn.data.shards.manifest import VERSION, Manifest, PartitionedLog
+from tfrec_attn.data.shards.order_statistics import quantile
 from tfrec_attn.data.shards.preparation_folder import (
     STATE,
     check_target,
@@ -50,6 +48,7 @@ from tfrec_attn.data.shards.prepared_log import ITEMS, OPTIONS, READING, REJECTE
 from tfrec_attn.data.shards.shard_files import make_shard, number_of_shards, shard_name, write_shard
 from tfrec_attn.errors import DataError, counted
 from tfrec_attn.files.work_folder import remove
+from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runtime.process import import_tensorflow
 
 _THREADS = 2
@@ -152,30 +151,32 @@ def _partition(
     work = partial / "work"
     for folder in (work / "log", work / "partitions"):
         folder.mkdir(parents=True, exist_ok=True)
-    log, users, items, rejected, filtered = _read(logs, partial, data, progress)
-    if data.duplicates == "drop":
-        filtered = replace(filtered, duplicates=log.drop_copies())
-    user_ids, filtered = _cut_users(log, users.ids, data, filtered)
-    before = Statistics(log.events, log.users, log.items)
-    owners = user_ids if data.session_gap is None else owners_of(user_ids)
+    log, rejected, filtered = _read(logs, partial, data, progress)
+    if data.duplicates == "drop" or data.session_gap is not None or data.repeats == "collapse":
+        log, found = filter_users(log, data)
+        filtered = replace(filtered, **found)
+    before = Statistics(log.events, len(log.user_ids), len(log.item_ids))
+    owners = log.user_ids if data.session_gap is None else owners_of(log.user_ids)
     ids = IdReport(
-        IdProblems.of(owners, lambda: log.counts("users")),
-        IdProblems.of(items.ids, lambda: log.counts("items")),
+        IdProblems.of(owners, lambda: log.counts("user_id")),
+        IdProblems.of(log.item_ids, lambda: log.counts("item_id")),
     )
     progress("filtering", 0, 1)
     least = data.min_user_events, data.min_item_events
-    core = k_core(log.codes, (log.users, log.items), least)
+    core = k_core(log.codes, (before.users, before.items), least)
     after = _size(core, before, data)
-    Vocabulary(user_ids.gather(core.user_codes)).save(partial / USERS)
-    Vocabulary(items.ids.gather(core.item_codes)).save(partial / ITEMS)
-    del users, user_ids, owners, items
+    Vocabulary(log.user_ids.gather(core.user_codes)).save(partial / USERS)
+    Vocabulary(log.item_ids.gather(core.item_codes)).save(partial / ITEMS)
     shards = number_of_shards(request["shards"], after.events, after.users)
-    times = partition(log, core, work / "partitions", shards)
-    bounds, duplicates = None, None
+    path, bounds, duplicates = _partitions(partial), None, None
+    times = partition(log, core, path, shards)
     if data.split == "temporal":
-        bounds = period(data.valid_from, data.test_from, times.quantile)
-    if "type" in log.others:
-        duplicates = count_partition_copies(work / "partitions", shards, log.whole_times)
+        bounds = period(data.valid_from, data.test_from, lambda share: quantile(times, share))
+    if data.columns.event is not None:
+        parts = (read_segments(path, number) for number in range(shards))
+        duplicates = sum(
+            part.height - part.drop("weight", strict=False).n_unique() for part in parts
+        )
     partitioned = PartitionedLog(
         logs=[path.name for path in all_parts(logs)],
         options=request["options"],
@@ -189,33 +190,13 @@ def _partition(
         duplicates=duplicates,
         ids=ids.to_dict(),
     )
-    remove(work / "log", ("*.npy",))
-    state = work / f"{STATE}.part"
-    state.write_text(json.dumps(asdict(partitioned)), encoding="utf-8")
-    state.rename(work / STATE)
+    remove(work / "log", ("*.arrow", "*.arrow.index"))
+    replace_text(work / STATE, json.dumps(asdict(partitioned)))
     return partitioned
 
 
-def _cut_users(
-    log: CodedLog, ids: pl.Series, data: Data, filtered: EventFilterReport
-) -> tuple[pl.Series, EventFilterReport]:
-    """Splits sessions and collapses repeats; returns the ids of the users, and what was done."""
-    if data.session_gap is None and data.repeats == "keep":
-        return ids, filtered
-    ids, repeats = cut_users(log, ids, data.session_gap, data.repeats == "collapse")
-    sessions = None if data.session_gap is None else log.users
-    repeats = None if data.repeats == "keep" else repeats
-    return ids, replace(filtered, sessions=sessions, repeats=repeats)
-
-
-class _Read(NamedTuple):
-    """A log on disk, the ids of its codes, its lines in error, and what the event filters did."""
-
-    log: CodedLog
-    users: IdEncoder
-    items: IdEncoder
-    rejected: int
-    filtered: EventFilterReport
+# A log on disk, the number of its lines in error, and what the event filters did.
+_Read = tuple[CodedLog, int, EventFilterReport]
 
 
 def _read(logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine) -> _Read:
@@ -223,8 +204,7 @@ def _read(logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine
     try:
         return _read_once(logs, partial, data, progress, None)
     except MixedTimes:
-        for path in [partial / REJECTED, *(partial / "work" / "log").iterdir()]:
-            path.unlink(missing_ok=True)
+        (partial / REJECTED).unlink(missing_ok=True)
         options = {key: option(data, key) for key in READING}
         return _read_once(logs, partial, data, progress, count_times(all_parts(logs), **options))
 
@@ -233,13 +213,8 @@ def _read_once(
     logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine, times: LogTimes | None
 ) -> _Read:
     """Reads all logs by the rule of these times, or by their own while these are of one kind."""
-    log, users, items, types = (
-        CodedLog(partial / "work" / "log"),
-        IdEncoder(),
-        IdEncoder(),
-        IdEncoder(),
-    )
-    event_filter, seen, rejected = EventFilter(data), LogTimes(), 0
+    log, event_filter, seen = CodedLog(partial / "work" / "log"), EventFilter(data), LogTimes()
+    rejected = 0
     options = {key: option(data, key) for key in READING}
     done, total = 0, sum(os.stat(path).st_size for path in all_parts(logs))
     for name in logs:
@@ -254,20 +229,12 @@ def _read_once(
                     if "timestamp" not in frame.columns:
                         row = pl.int_range(pl.len(), dtype=pl.Int64) + event_filter.events
                         frame = frame.with_columns(timestamp=row)
-                    frame = event_filter(frame)
-                    others = {}
-                    if "event" in frame.columns:
-                        others["type"] = types.encode(frame["event"])
-                    if "weight" in frame.columns:
-                        others["weight"] = frame["weight"].to_numpy()
-                    codes = users.encode(frame["user_id"]), items.encode(frame["item_id"])
-                    log.append(*codes, frame["timestamp"].to_numpy(), **others)
+                    log.append(event_filter(frame))
                 progress("reading", done, total)
             done += os.stat(path).st_size
         if event_filter.events == events:
             raise DataError(no_interactions(name, rejected))
-    log.users, log.items = len(users), len(items)
-    return _Read(log, users, items, rejected, event_filter.report())
+    return log, rejected, event_filter.report()
 
 
 def no_interactions(log: str, rejected: int) -> str:
@@ -275,6 +242,11 @@ def no_interactions(log: str, rejected: int) -> str:
     were = ("line was", "lines were")
     lines = f": all {counted(rejected, *were, form='')} rejected" if rejected else ""
     return f"{log} holds no interactions{lines}."
+
+
+def _partitions(partial: Path) -> str:
+    """Returns the file of the events by shard."""
+    return str(partial / "work" / "partitions" / "events.arrow")
 
 
 def _size(core: KCore, before: Statistics, data: Data) -> Statistics:
@@ -293,8 +265,7 @@ def _write_shards(partial: Path, log: PartitionedLog, progress: ProgressLine) ->
     def write(number: int) -> None:
         path = partial / shard_name(number, log.shards)
         if not path.exists():
-            events = read_partition(partial / "work" / "partitions", number, log.whole_times)
-            write_shard(path, make_shard(number, log, *events))
+            write_shard(path, make_shard(number, log, read_segments(_partitions(partial), number)))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         try:

@@ -9,9 +9,7 @@ import numpy as np
 
 from tfrec_attn.config import Data
 from tfrec_attn.data.sequences.encoding import Sequences
-from tfrec_attn.data.sequences.event_filters import EventFilterReport
-from tfrec_attn.data.sequences.filter_report import FilterReport, Statistics
-from tfrec_attn.data.sequences.ids import IdReport
+from tfrec_attn.data.sequences.filter_report import FilterReport
 from tfrec_attn.data.sequences.leakage import LeakReport
 from tfrec_attn.data.sequences.splits import Split, SplitPositions, split_at
 from tfrec_attn.data.sequences.transitions import Transitions, load_transitions
@@ -53,7 +51,7 @@ class PreparedLog:
 
     def report(self) -> FilterReport:
         """Returns what the event filters and the frequency filter left."""
-        return report_of(self.manifest)
+        return self.manifest.report()
 
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
         """Returns the vocabularies of the users and of the items."""
@@ -100,15 +98,6 @@ class PreparedLog:
         sequences = Sequences(items, offsets, times, *self.vocabularies(), weights)
         split = split_at(sequences, positions, str(self.manifest.options["split"]))
         return replace(split, prepared=self)
-
-
-def report_of(manifest: Manifest) -> FilterReport:
-    """Returns what the event filters and the frequency filter left, from a manifest."""
-    before, after = (Statistics(**size) for size in (manifest.before, manifest.after))
-    least = manifest.options["min_user_events"], manifest.options["min_item_events"]
-    selection = None if manifest.selection is None else EventFilterReport(**manifest.selection)
-    ids = None if manifest.ids is None else IdReport.from_dict(manifest.ids)
-    return FilterReport(before, after, *least, selection, manifest.duplicates, ids)
 
 
 def is_folder(source: str) -> bool:

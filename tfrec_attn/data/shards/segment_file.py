@@ -6,16 +6,18 @@ segment, one part after the other.
 """
 
 import io
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 import numpy as np
 import polars as pl
 
-from tfrec_attn.data.shards.beam_files import complete_file, opened, pack, write_bytes
+from tfrec_attn.data.shards.beam_files import complete_file, opened, pack
 
 _INDEX = ".index"
+# Opens the file of a path.
+Open = Callable[[str], AbstractContextManager[BinaryIO]]
 
 
 class SegmentWriter:
@@ -60,33 +62,37 @@ class SegmentWriter:
 
 
 @contextmanager
-def segment_file(path: str, parts: int) -> Iterator[SegmentWriter]:
+def segment_file(path: str, parts: int, create: Open = complete_file) -> Iterator[SegmentWriter]:
     """Opens a file of segments of a number of parts, which gets its name when it is complete."""
-    with complete_file(path) as out:
+    with create(path) as out:
         writer = SegmentWriter(out, parts)
         yield writer
-        write_bytes(writer.index(), f"{path}{_INDEX}")
+        with create(f"{path}{_INDEX}") as index:
+            index.write(writer.index())
 
 
-def read_part(paths: Iterable[str], number: int) -> pl.DataFrame:
+def read_part(
+    paths: Iterable[str], number: int, read: Open = opened, columns: list[str] | None = None
+) -> pl.DataFrame:
     """Returns the rows of a part of some files, of which one or more have any, in their order."""
-    segments = [segment for path in paths for segment in _segments(path, number)]
-    return unpack(segments)
+    segments = (segment for path in paths for segment in _segments(path, number, read))
+    return unpack(segments, columns)
 
 
-def unpack(chunks: Iterable[bytes]) -> pl.DataFrame:
+def unpack(chunks: Iterable[bytes], columns: list[str] | None = None) -> pl.DataFrame:
     """Returns the rows of packed frames, in the order of the frames."""
-    return pl.concat([pl.read_ipc(io.BytesIO(one)) for one in chunks], how="vertical_relaxed")
+    frames = [pl.read_ipc(io.BytesIO(one), columns=columns) for one in chunks]
+    return pl.concat(frames, how="vertical_relaxed")
 
 
-def _segments(path: str, number: int) -> Iterator[bytes]:
-    with opened(f"{path}{_INDEX}") as stream:
+def _segments(path: str, number: int, read: Open) -> Iterator[bytes]:
+    with read(f"{path}{_INDEX}") as stream:
         rounds = int(np.frombuffer(stream.read(8), "<i8")[0])
         stream.seek(8 + 16 * rounds * number)
         index = np.frombuffer(stream.read(16 * rounds), "<i8").reshape(rounds, 2)
     if not index[:, 1].any():
         return
-    with opened(path) as stream:
+    with read(path) as stream:
         for begin, size in index[index[:, 1] > 0].tolist():
             stream.seek(begin)
             yield stream.read(size)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from tfrec_attn.data.sequences.splits import hold_out_between, hold_out_last
 from tfrec_attn.data.shards.example_codec import Rows, bytes_feature, examples, int64_feature
@@ -77,34 +78,25 @@ def shard_name(number: int, count: int) -> str:
     return f"shard-{number:05d}-of-{count:05d}.tfrecord"
 
 
-def make_shard(
-    number: int,
-    log: PartitionedLog,
-    rows: np.ndarray,
-    items: np.ndarray,
-    times: np.ndarray,
-    weights: np.ndarray | None = None,
-) -> Shard:
-    """Makes a shard of its events in file order.
+def make_shard(number: int, log: PartitionedLog, events: pl.DataFrame) -> Shard:
+    """Makes a shard of its events.
 
     Args:
         number: Number of the shard.
         log: The log.
-        rows: User row of each event, which is `number` modulo the number of shards.
-        items: Item index 1..N of each event, int32.
-        times: Time of each event.
-        weights: Weight of each event, or None.
+        events: Those of each user in file order: `row` of the user, which is `number` modulo the
+            number of shards, `item` 1..N (Int32), `timestamp`, and `weight` where events have one.
     """
     users = np.arange(number, log.after["users"], log.shards)
-    local = rows // log.shards
-    order = np.lexsort((times, local))
-    lengths, times = np.bincount(local, minlength=len(users)), times[order]
+    events = events.sort("row", "timestamp", maintain_order=True)
+    lengths = np.bincount(events["row"].to_numpy() // log.shards, minlength=len(users))
+    times = events["timestamp"].to_numpy()
     if log.period is None:
         positions = hold_out_last(lengths)
     else:
         positions = hold_out_between(lengths, times, *log.period)
-    weights = None if weights is None else weights[order]
-    return Shard(users + 1, lengths, items[order], times, *positions, weights)
+    weights = events["weight"].to_numpy() if "weight" in events.columns else None
+    return Shard(users + 1, lengths, events["item"].to_numpy(), times, *positions, weights)
 
 
 def write_shard(path: Path, shard: Shard) -> None:

@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.evaluation.paired_tests import Difference, holm, paired_difference
 from tfrec_attn.evaluation.protocol import require_same_protocol
+from tfrec_attn.pages.charts import Bar, bars
+from tfrec_attn.pages.elements import Element, document, element, table
 from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.process import environment
-from tfrec_attn.studies.report.charts import Bar, bars
-from tfrec_attn.studies.report.elements import Element, document, element, table
+from tfrec_attn.studies.report import BEGINNING
 from tfrec_attn.studies.report.run_findings import RunFindings
 from tfrec_attn.studies.report.run_section import LEVEL, run_section, slice_tables
 
@@ -63,8 +63,7 @@ def _page(runs: Sequence[RunFindings]) -> str:
         parts.append(element("article", *run_section(findings, name), id=anchor))
     footer = f"tfrec-attn {software['tfrec_attn']}, TensorFlow {software['tensorflow']}."
     parts.append(element("footer", element("p", footer, class_="faint")))
-    style = resources.files(__package__).joinpath("report.css").read_text(encoding="utf-8")
-    return document(f"{title} on {_log(first)}", style, element("main", *parts))
+    return document(f"{title} on {_log(first)}", BEGINNING, element("main", *parts))
 
 
 def _log(findings: RunFindings) -> str:

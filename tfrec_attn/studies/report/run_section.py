@@ -7,8 +7,8 @@ import numpy as np
 
 from tfrec_attn import config as configuration
 from tfrec_attn.evaluation.slices import Slices
-from tfrec_attn.studies.report.charts import Bar, bars, heat_map, lines
-from tfrec_attn.studies.report.elements import Element, element, table
+from tfrec_attn.pages.charts import Bar, bars, heat_map, lines
+from tfrec_attn.pages.elements import Element, element, table
 from tfrec_attn.studies.report.run_findings import Example, Neighbours, RunFindings
 
 LEVEL, _LONGEST = 0.05, 60

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tfrec_attn.studies.report.elements import Element, element
+from tfrec_attn.pages.elements import Element, element
 
 _WIDTH, _LABELS, _LINE = 480, 160, 26
 

@@ -1,10 +1,8 @@
 """Elements of HTML and SVG. Their texts are escaped when they are written."""
 
 from collections.abc import Sequence
+from importlib import resources
 from xml.etree import ElementTree
-
-# By which a page is known to be ours.
-BEGINNING = "<!doctype html>\n<!-- tfrec_attn.report -->"
 
 Element = ElementTree.Element
 Child = Element | str
@@ -60,14 +58,15 @@ def table(
     return element("div", element("table", *parts), **box)
 
 
-def document(title: str, style: str, *children: Child) -> str:
+def document(title: str, beginning: str, *children: Child) -> str:
     """Returns a page that needs no other file.
 
     Args:
         title: Its title.
-        style: CSS, which is not escaped.
+        beginning: First lines, by which a page is known to be of a command.
         *children: Content of its body.
     """
+    style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -77,4 +76,4 @@ def document(title: str, style: str, *children: Child) -> str:
         element("style", style),
     )
     root = element("html", head, element("body", *children), lang="en")
-    return f"{BEGINNING}\n{ElementTree.tostring(root, encoding='unicode', method='html')}\n"
+    return f"{beginning}\n{ElementTree.tostring(root, encoding='unicode', method='html')}\n"
