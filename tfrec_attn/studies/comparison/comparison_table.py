@@ -10,7 +10,8 @@ from typing import Any
 
 from tfrec_attn.cli.terminal import align
 from tfrec_attn.evaluation.slices import Slices
-from tfrec_attn.studies.comparison.comparison_results import FIGURES, LEVEL, Row
+from tfrec_attn.studies.comparison.comparison_results import LEVEL, Row
+from tfrec_attn.studies.finished_runs import FIGURES
 
 _COMPARED = ("difference", "difference_low", "difference_high", "p", "p_adjusted")
 _LATEX = re.compile(r"[&%$#_{}\\~^<>]")
@@ -78,13 +79,16 @@ class ComparisonTable:
         )
 
     def formats(self) -> dict[str, str]:
-        """Returns the table in all formats: suffix of a file -> text."""
+        """Returns the table in all formats: suffix of a file -> text.
+
+        JSON is the first, because by it the others are known to belong to a table.
+        """
         return {
+            "json": self.json(),
             "txt": self.text() + "\n",
             "md": self.markdown(),
             "tex": self.latex(),
             "csv": self.csv(),
-            "json": self.json(),
         }
 
     def text(self) -> str:
