@@ -46,7 +46,9 @@ class Budget(NamedTuple):
         return [f"{name}={value:g}" for name, value in given.items() if value is not None]
 
 
-def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) -> LogPlan:
+def search_rows(
+    plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals, lock: int | None = None
+) -> LogPlan:
     """Returns a plan with the settings that a search of each trained row finds.
 
     A search is a process of its own, and writes `ROW/search` in the folder of the table. The same
@@ -58,6 +60,7 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
         folder: Folder of the table.
         budget: The budget of each search.
         stop: Checked while they run.
+        lock: That of `Process.start`.
 
     Raises:
         ConfigError: If a search has more trials than the budget, or a file is not of a search.
@@ -85,6 +88,7 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
                 what="search",
             ),
             stop,
+            lock,
         )
         if reason is None:
             found[row] = configuration.load(base / "search" / BEST, (), models.recommended)
