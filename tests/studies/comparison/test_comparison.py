@@ -160,6 +160,8 @@ def test_plan_of_a_folder(tmp_path):
     wide = plan.cells[1]
     assert wide.folder == tmp_path / "to" / "logs" / "wide" / "seed-1"
     assert wide.config.evaluate.k == [5, 10, 20]
+    alone = plan_log(source, ["wide"], ["train.epochs=2"], 2, tmp_path / "to")
+    assert alone.cells[0] == wide
     assert (wide.config.data.max_length, wide.config.model.parameters) == (7, {"dim": 32})
     assert (wide.config.train.seed, plan.cells[2].config.train.seed) == (1, 2)
     assert wide.config.train.epochs == 2
