@@ -794,7 +794,7 @@ def test_settings_are_searched_with_the_same_budget(tmp_path):
 def test_budgets_that_change(shop, tmp_path, monkeypatch):
     """A larger one that finds other settings has runs of its own; a smaller one is refused."""
 
-    def searched(process, _):
+    def searched(process, *_):
         folder = tmp_path / "shop" / "fmc" / "search"
         folder.mkdir(parents=True, exist_ok=True)
         trials = int(next(one for one in process.command if "--trials=" in one).partition("=")[2])
@@ -816,6 +816,9 @@ def test_budgets_that_change(shop, tmp_path, monkeypatch):
         assert len(folders) == 4 and "trials: fmc 3." in larger.note
         with pytest.raises(ConfigError, match=r"^--trials must be 3 or more, because .* but is 2;"):
             search_rows(plan, tmp_path / "shop", Budget(2, None), stop)
+        # The search itself counts its trials, and writes a damaged table again.
+        (tmp_path / "shop" / "fmc" / "search" / "trials.csv").write_bytes(b"\xff")
+        assert search_rows(plan, tmp_path / "shop", Budget(3, None), stop).cells == larger.cells
         (tmp_path / "shop" / "fmc" / "search.yaml").write_text("mine: true\n")
         with pytest.raises(ConfigError, match="is not an earlier one of its kind"):
             search_rows(plan, tmp_path / "shop", Budget(3, None), stop)
@@ -848,3 +851,6 @@ def test_ranges_of_a_search(shop, tmp_path):
     }
     assert Budget(3, 60.0).arguments() == ["--trials=3", "--seconds=60"]
     assert str(Budget(3, 60.0)) == "3 trials or 60 seconds"
+    large = Budget(1_234_567, 1_234_567.5)
+    assert large.arguments() == ["--trials=1234567", "--seconds=1234567.5"]
+    assert str(large) == "1234567 trials or 1234567.5 seconds"

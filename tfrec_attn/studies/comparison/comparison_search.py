@@ -37,13 +37,13 @@ class Budget(NamedTuple):
 
     def __str__(self) -> str:
         parts = [] if self.trials is None else [f"{self.trials} trials"]
-        parts += [] if self.seconds is None else [f"{self.seconds:g} seconds"]
+        parts += [] if self.seconds is None else [f"{self.seconds:.15g} seconds"]
         return " or ".join(parts)
 
     def arguments(self) -> list[str]:
         """Returns the arguments of `tfrec_attn.search`."""
         given = {"--trials": self.trials, "--seconds": self.seconds}
-        return [f"{name}={value:g}" for name, value in given.items() if value is not None]
+        return [f"{name}={value:.15g}" for name, value in given.items() if value is not None]
 
 
 def search_rows(
@@ -120,11 +120,11 @@ def default_ranges(config: Config) -> dict[str, Any]:
 
 
 def _trials(base: Path) -> int:
-    """Returns the number of trials of a search."""
+    """Returns the number of trials of a search; 0 for a damaged table, which it writes again."""
     try:
         with open(base / "search" / TRIALS, newline="", encoding="utf-8") as stream:
             return sum(1 for _ in csv.DictReader(stream))
-    except OSError:
+    except (OSError, ValueError, csv.Error):
         return 0
 
 
