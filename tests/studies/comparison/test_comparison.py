@@ -749,7 +749,7 @@ def test_a_row_to_compare_with_that_fails(cells, tmp_path, monkeypatch, capsys):
     good = [cell for cell in cells if cell.model == "good"]
     monkeypatch.setattr(comparison_run, "is_finished", lambda cell: cell not in good)
     monkeypatch.setattr(
-        comparison_run, "train_cells", lambda waiting, _, __, done: done(waiting[0], "Why.")
+        comparison_run, "train_cells", lambda waiting, _, __, done, ___: done(waiting[0], "Why.")
     )
     plan, folder = LogPlan("logs", cells, {}), tmp_path / "to" / "logs"
     plan = dataclasses.replace(plan, metric="NDCG@10", against="good")
