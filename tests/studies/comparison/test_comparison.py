@@ -413,8 +413,10 @@ def test_a_table_in_all_formats(cells):
     assert f"good & \\textbf{{{good}}}" in table.latex()
     assert "NDCG@10 & MRR" in table.latex()
     odd = ComparisonTable(
-        "x", [dataclasses.replace(rows[0], model="a|b_~", difference=None)], "MRR", {}
+        "a\nb", [dataclasses.replace(rows[0], model="a|b_~", difference=None)], "MRR", {}
     )
+    # A line break in the name of a log would end the comment of the caption.
+    assert odd.latex().startswith("% a\\nb: 12 test events")
     assert "| a\\|b_~ |" in odd.markdown() and r"a|b\_\textasciitilde{} &" in odd.latex()
 
 
