@@ -21,6 +21,7 @@ from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
 from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.files.locked_folder import locked_folder
 from tfrec_attn.replay.measured_run import REMEDY
+from tfrec_attn.runs.partial_run import PartialRun
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
 from tfrec_attn.runtime.stop_signals import StopSignals
@@ -586,6 +587,22 @@ def test_runs_of_another_log_are_refused(finished, tmp_path):
     assert str(error.value) == (
         f"{folder} is a run of another log, or the log has changed; name another folder with "
         "--to, or remove that run."
+    )
+
+
+def test_unfinished_runs_of_another_log_are_refused(shop, tmp_path):
+    (cell,) = (plan := plan_log(str(shop), ["fmc"], [], 1, tmp_path / "to")).cells
+    config = resolve(cell.config)
+    partial = PartialRun(cell.folder, config, prepare_data(config).split)
+    (partial.folder / "checkpoints" / "last-1").mkdir(parents=True)
+    partial.leave()
+    check_plan(plan, tmp_path / "to" / "shop", "MRR")
+    (partial.folder / "data.sha256").write_text("other")
+    with pytest.raises(ConfigError) as error:
+        check_plan(plan, tmp_path / "to" / "shop", "MRR")
+    assert str(error.value) == (
+        f"{partial.folder} is a run of another log, or the log has changed; name another folder "
+        "with --to, or remove that run."
     )
 
 

@@ -22,7 +22,7 @@ from tfrec_attn.studies.comparison.comparison_run import (
     train_plan,
 )
 from tfrec_attn.studies.comparison.comparison_search import Budget, search_rows
-from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished
+from tfrec_attn.studies.comparison.comparison_training import check_log
 from tfrec_attn.training.training_run import resolve
 
 _SPLITS = "-splits"
@@ -143,7 +143,7 @@ def _searched(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals, lo
     if not found.cells:
         row, why = next(iter(reasons.items()))
         raise NothingTrained(f"No model could be trained on {plan.name}: {row}: {why}.")
-    check_log([cell for cell in found.cells if is_finished(cell)])
+    check_log(found.cells)
     return found
 
 

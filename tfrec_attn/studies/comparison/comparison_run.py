@@ -61,7 +61,7 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
         )
     check_results(folder)
     if settings:
-        check_log([cell for cell in plan.cells if is_finished(cell)])
+        check_log(plan.cells)
     return dataclasses.replace(plan, metric=metric)
 
 

@@ -16,6 +16,7 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.files.writing import replace_text
+from tfrec_attn.runs.partial_run import can_resume, partial_folder
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_dir import check_run_dir
 from tfrec_attn.runs.run_files import METRICS, load_metrics
@@ -70,24 +71,41 @@ def _check_files_beside(cell: Cell) -> None:
 
 
 def check_log(cells: Sequence[Cell]) -> None:
-    """Checks that finished runs are of the log as it is now.
+    """Checks that finished and unfinished runs are of the log as it is now.
 
     Args:
-        cells: Those that are finished, all of one log.
+        cells: The cells, all of one log.
 
     Raises:
-        ConfigError: If one is not.
+        ConfigError: If one is not, or as for `is_finished`.
         DataError: If the log cannot be read.
     """
-    if not cells:
+    finished = [cell for cell in cells if is_finished(cell)]
+    begun = [
+        cell
+        for cell in cells
+        if cell not in finished
+        and partial_folder(cell.folder).is_dir()
+        # Such a training also has the users and items of another run.
+        and cell.config.train.warm_start is None
+    ]
+    if not finished and not begun:
         return
-    now = split_checksum(prepare_data(resolve(cells[0].config)).split)
-    for cell in cells:
-        if load_metrics(cell.folder)["data"].get("sha256") != now:
-            raise ConfigError(
-                f"{cell.folder} is a run of another log, or the log has changed; name another "
-                "folder with --to, or remove that run."
-            )
+    split = prepare_data(resolve((finished or begun)[0].config)).split
+    now = split_checksum(split)
+    others = [
+        *(
+            cell.folder
+            for cell in finished
+            if load_metrics(cell.folder)["data"].get("sha256") != now
+        ),
+        *(partial_folder(cell.folder) for cell in begun if not can_resume(cell.folder, split)),
+    ]
+    if others:
+        raise ConfigError(
+            f"{others[0]} is a run of another log, or the log has changed; name another folder "
+            "with --to, or remove that run."
+        )
 
 
 def train_cells(
