@@ -56,7 +56,8 @@ def load_ranks(folder: Path, events: Mapping[str, int] | None = None) -> dict[st
     """
     found, path = run_files.load_ranks(folder), folder / run_files.RANKS
     parts = [name for name in found if name.removesuffix("_alone") in ("valid", "test")]
-    if not {"valid", "test"} <= set(parts) or not all(_are_ranks(found[part]) for part in parts):
+    both = {"valid", "test"}, {"valid", "test", "valid_alone", "test_alone"}
+    if set(parts) not in both or not all(_are_ranks(found[part]) for part in parts):
         raise _damaged(path)
     for name in {*parts, "test_users"} & found.keys():
         if found[name].shape != found[name.partition("_")[0]].shape:

@@ -381,7 +381,11 @@ def test_a_metric_that_is_missing_is_refused(cells):
         ({"test": np.zeros(12, np.int32)}, "does not hold what a training writes"),
         ({"test": np.full(12, 0.5)}, "does not hold what a training writes"),
         ({"test_users": np.arange(11)}, "does not hold what a training writes"),
-        ({"test_alone": np.ones(11, np.int32)}, "does not hold what a training writes"),
+        ({"test_alone": np.ones(12, np.int32)}, "does not hold what a training writes"),
+        (
+            {"valid_alone": np.ones(12, np.int32), "test_alone": np.ones(11, np.int32)},
+            "does not hold what a training writes",
+        ),
         ({"test": np.ones(11, np.int32)}, "must have ranks of 12 test events, but has 11"),
     ],
 )
