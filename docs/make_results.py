@@ -68,7 +68,11 @@ searched, unless the section says that all models had equal budgets.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the sections that are asked for, and writes the page."""
+    """Runs the sections that are asked for, and writes the page.
+
+    Returns:
+        0, or the exit code of the command of a section, which has told why it failed.
+    """
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder with ml-100k, beauty and toys")
     parser.add_argument(
@@ -84,14 +88,15 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen and parsed.data is None:
         parser.error("--data must be the folder of the logs")
     for section in chosen:
-        run(section, parsed.data, parsed.seeds, parsed.jobs)
-        PAGE.write_text(page(), encoding="utf-8")
-    PAGE.write_text(page(), encoding="utf-8")
+        if code := run(section, parsed.data.resolve(), parsed.seeds, parsed.jobs):
+            return code
+        _replace(PAGE, page())
+    _replace(PAGE, page())
     return 0
 
 
-def run(section: Section, data: Path, seeds: int, jobs: int) -> None:
-    """Makes the table or the report of a section, and notes how."""
+def run(section: Section, data: Path, seeds: int, jobs: int) -> int:
+    """Makes the table or the report of a section, and notes how; returns its exit code."""
     folder, program = RUNS / section.name, f"tfrec_attn.{section.command}"
     if section.command == "report":
         source, *rest = section.arguments
@@ -106,14 +111,35 @@ def run(section: Section, data: Path, seeds: int, jobs: int) -> None:
         log = data / section.log / "interactions.tsv.gz"
         given = [*shown, "data.source=file", f"data.path={log}"]
         given += ["--jobs", str(jobs), "--to", str(folder)]
-    subprocess.run([sys.executable, "-m", program, *given], cwd=ROOT, check=True)
+    if code := _exit_code([sys.executable, "-m", program, *given]):
+        return code
     note = {
         "command": shlex.join(["python", "-m", program, *shown]),
         "date": datetime.date.today().isoformat(),
         "commit": _git("rev-parse", "--short", "HEAD"),
         "machine": _machine(),
     }
-    (folder / "note.json").write_text(json.dumps(note, indent=2) + "\n", encoding="utf-8")
+    _replace(folder / "note.json", json.dumps(note, indent=2) + "\n")
+    return 0
+
+
+def _exit_code(command: list[str]) -> int:
+    """Returns the exit code of a command, as a shell does."""
+    process = subprocess.Popen(command, cwd=ROOT)
+    while True:
+        try:
+            code = process.wait()
+            return code if code >= 0 else 128 - code
+        except KeyboardInterrupt:
+            # The command received it too, and stops its trainings.
+            continue
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes a file completely or not at all."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def page() -> str:

@@ -205,6 +205,12 @@ def test_runs_of_different_logs_cannot_be_averaged(runs, monkeypatch):
         average.config_of([runs / "sasrec", runs / "attrec"], None, "both")
 
 
+def test_a_run_without_a_checksum_of_its_events_cannot_be_averaged(runs, monkeypatch):
+    monkeypatch.setattr(average, "load_metrics", lambda _: {"data": {}})
+    with pytest.raises(ConfigError, match="sasrec has no checksum of its events in "):
+        average.config_of([runs / "sasrec", runs / "attrec"], None, "both")
+
+
 def test_another_average_of_the_same_name(runs, averaged, capsys):
     names = [str(runs / name) for name in ("sasrec", "attrec")]
     assert average.main([*names, "--weights", "0.5,1", "--to", str(runs / "both")]) == 2

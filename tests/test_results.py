@@ -120,9 +120,7 @@ def test_published_figures_beside_those_of_the_page(results):
 
 def test_how_a_section_is_made(results, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(
-        results.subprocess, "run", lambda command, **_: calls.append(command) or Done()
-    )
+    monkeypatch.setattr(results, "_exit_code", lambda command: calls.append(command) or 0)
     (section,) = [one for one in results.SECTIONS if one.name == "mqsa_ted-alpha"]
     (results.RUNS / section.name).mkdir(parents=True)
     results.run(section, tmp_path, seeds=2, jobs=1)
@@ -139,9 +137,7 @@ def test_how_a_section_is_made(results, monkeypatch, tmp_path):
 
 def test_heat_maps_of_a_report(results, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(
-        results.subprocess, "run", lambda command, **_: calls.append(command) or Done()
-    )
+    monkeypatch.setattr(results, "_exit_code", lambda command: calls.append(command) or 0)
     (section,) = [one for one in results.SECTIONS if one.name == "attrec-attention"]
     results.run(section, tmp_path, seeds=2, jobs=1)
     folder = results.RUNS / section.name
@@ -159,10 +155,6 @@ def test_heat_maps_of_a_report(results, monkeypatch, tmp_path):
     assert written == chart.format('fill="#2563eb"') + "\n"
 
 
-class Done:
-    stdout = "abc\n"
-
-
 def test_sections_name_what_there_is(results):
     studies = {f"studies/{one.name}" for one in results.SECTIONS if one.command == "ablation"}
     assert studies == packaged_studies().keys()
@@ -172,3 +164,27 @@ def test_sections_name_what_there_is(results):
         named = {section.winner, *section.losers} - {None}
         assert named <= rows | set(models.names())
     assert (ROOT / "docs" / "results.md").read_text().startswith("# Results\n")
+
+
+def test_a_section_that_fails(results, tmp_path, monkeypatch):
+    """Its command has told why, and the page stays as it is."""
+    results.PAGE.write_text("before")
+    monkeypatch.setattr(results.sys, "executable", "false")
+    assert results.main(["--only", "ml-100k", "--data", str(tmp_path)]) == 1
+    assert results.PAGE.read_text() == "before" and not results.RUNS.exists()
+
+
+def test_an_interrupted_section_stops_its_trainings(results, monkeypatch):
+    """Its command is waited for, not killed."""
+    answers = iter([KeyboardInterrupt, 130])
+
+    class Process:
+        def wait(self):
+            answer = next(answers)
+            if answer is KeyboardInterrupt:
+                raise answer
+            return answer
+
+    monkeypatch.setattr(results.subprocess, "Popen", lambda *_, **__: Process())
+    monkeypatch.setattr(results, "page", lambda: pytest.fail("the page is not written"))
+    assert results.main(["--only", "ml-100k", "--data", "."]) == 130

@@ -85,8 +85,10 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
 
 
 def _check_same_events(runs: list[Path]) -> None:
-    sums = [load_metrics(run)["data"]["sha256"] for run in runs]
+    sums = [load_metrics(run)["data"].get("sha256") for run in runs]
     for run, checksum in zip(runs, sums, strict=True):
+        if checksum is None:
+            raise ConfigError(f"{run} has no checksum of its events in metrics.json; train again.")
         if checksum != sums[0]:
             raise ConfigError(
                 f"{run} was trained on other events than {runs[0]}; average runs of the same log."

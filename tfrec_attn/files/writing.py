@@ -71,15 +71,20 @@ def write_output(path: str | Path, text: str, beginning: str, option: str) -> No
 
 def replace_text(path: Path, text: str) -> None:
     """Replaces a file at once, so that readers see the old or the new text; writes to a device."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Replaces a file as `replace_text` does."""
     if path.exists() and not path.is_file():
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(content)
         return
     path = path.resolve()
     mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with open(descriptor, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
+        with open(descriptor, "wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         os.chmod(draft, mode)

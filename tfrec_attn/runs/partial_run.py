@@ -97,7 +97,7 @@ class PartialRun:
             check_removable(self.folder, unfinished_patterns(KNOWN), OTHER_NAME)
         else:
             check_same_config(self.folder, config)
-            if self.has_checkpoint() and _read_text(self.folder / _DATA) != digest:
+            if not _is_of_log(self.folder, digest):
                 raise DataError(
                     f"The log is not the one that the training in {self.folder} was started with; "
                     f"give that one, {USE_RESTART}, or {OTHER_NAME}."
@@ -114,7 +114,7 @@ class PartialRun:
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint to resume, possibly a damaged one."""
-        return any(self.folder.glob(f"{STATES}*"))
+        return _has_checkpoint(self.folder)
 
     def finish(self) -> None:
         """Renames the folder to the run directory, and removes the run that it replaces."""
@@ -172,6 +172,19 @@ def first_difference(one: Config, other: Config) -> tuple[str, str, str] | None:
             short = tuple(shorten(text, 120) for text in texts)
             return key, *(texts if short[0] == short[1] else short)
     return None
+
+
+def can_resume(target: Path, split: Split) -> bool:
+    """Whether an unfinished run has no checkpoint, or was started with this log."""
+    return _is_of_log(partial_folder(target), _digest(split))
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any(folder.glob(f"{STATES}*"))
+
+
+def _is_of_log(folder: Path, digest: str) -> bool:
+    return not _has_checkpoint(folder) or _read_text(folder / _DATA) == digest
 
 
 def _digest(split: Split) -> str:

@@ -279,3 +279,12 @@ def test_a_study_of_a_file(tmp_path):
             read_study(str(file))
     with pytest.raises(ConfigError, match="studies/attrec-dim describes an ablation, not a"):
         load("studies/attrec-dim")
+
+
+def test_plots_of_the_same_values_are_the_same_files(tmp_path):
+    pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
+    lines, found = {"": [("1", 0.1, 0.05, 0.2), ("2", 0.2, 0.1, 0.3)]}, []
+    for _ in range(2):
+        assert draw(lines, "model.dim", "MRR", 0.15, tmp_path / "plot") is None
+        found.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
+    assert sorted(found[0]) == ["plot.pdf", "plot.png", "plot.svg"] and found[0] == found[1]

@@ -19,6 +19,9 @@ from tfrec_attn.config import load, to_dict, to_yaml
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, Interrupted, TrainingError
 from tfrec_attn.evaluation.slices import Slices
+from tfrec_attn.files.locked_folder import locked_folder
+from tfrec_attn.replay.measured_run import REMEDY
+from tfrec_attn.runs.partial_run import PartialRun
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG, METRICS, RANKS, write_json
 from tfrec_attn.runtime.stop_signals import StopSignals
@@ -35,6 +38,7 @@ from tfrec_attn.studies.comparison.comparison_search import Budget, default_rang
 from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 from tfrec_attn.studies.comparison.comparison_training import is_finished, train_cells
 from tfrec_attn.studies.comparison.split_agreement import kendall_tau
+from tfrec_attn.studies.finished_runs import load_report
 from tfrec_attn.training.training_run import resolve
 
 MISS = np.iinfo(np.int32).max
@@ -157,6 +161,8 @@ def test_plan_of_a_folder(tmp_path):
     wide = plan.cells[1]
     assert wide.folder == tmp_path / "to" / "logs" / "wide" / "seed-1"
     assert wide.config.evaluate.k == [5, 10, 20]
+    alone = plan_log(source, ["wide"], ["train.epochs=2"], 2, tmp_path / "to")
+    assert alone.cells[0] == wide
     assert (wide.config.data.max_length, wide.config.model.parameters) == (7, {"dim": 32})
     assert (wide.config.train.seed, plan.cells[2].config.train.seed) == (1, 2)
     assert wide.config.train.epochs == 2
@@ -347,6 +353,52 @@ def test_runs_of_different_protocols_are_refused(tmp_path, cells):
     )
 
 
+@pytest.mark.parametrize(
+    "section",
+    ["epochs", "peak_memory_mb", "protocol", "test", {"parameters": None}, {"protocol": {}}],
+)
+def test_figures_that_are_missing_are_refused(cells, section):
+    """A run of an earlier version has no checksums that would tell."""
+    path = cells[-1].folder / METRICS
+    report = json.loads(path.read_text())
+    report = {**report, **section} if isinstance(section, dict) else report
+    write_json(path, {key: value for key, value in report.items() if key != section})
+    with pytest.raises(ConfigError) as error:
+        rows_of(cells)
+    assert str(error.value) == f"{path} does not hold what a training writes: {REMEDY}"
+
+
+def test_a_metric_that_is_missing_is_refused(cells):
+    assert load_report(cells[0].folder, "MRR")["test"]["MRR"] == 0.5
+    with pytest.raises(ConfigError, match="does not hold what a training writes"):
+        load_report(cells[0].folder, "HR@7")
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"valid": None}, "does not hold what a training writes"),
+        ({"test": np.zeros(12, np.int32)}, "does not hold what a training writes"),
+        ({"test": np.full(12, 0.5)}, "does not hold what a training writes"),
+        ({"test_users": np.arange(11)}, "does not hold what a training writes"),
+        ({"test_alone": np.ones(12, np.int32)}, "does not hold what a training writes"),
+        (
+            {"valid_alone": np.ones(12, np.int32), "test_alone": np.ones(11, np.int32)},
+            "does not hold what a training writes",
+        ),
+        ({"test": np.ones(11, np.int32)}, "must have ranks of 12 test events, but has 11"),
+    ],
+)
+def test_ranks_of_other_events_are_refused(cells, changes, sentence):
+    path = cells[-1].folder / RANKS
+    with np.load(path) as arrays:
+        ranks = {**arrays, **changes}
+    np.savez(path, **{name: one for name, one in ranks.items() if one is not None})
+    with pytest.raises(ConfigError) as error:
+        rows_of(cells)
+    assert str(error.value) == f"{path} {sentence}: {REMEDY}"
+
+
 def test_a_table_in_all_formats(cells):
     rows = compare_rows(rows_of(cells), "NDCG@10")
     table = ComparisonTable("logs", rows, "NDCG@10", {"a_b": "No times."})
@@ -366,8 +418,10 @@ def test_a_table_in_all_formats(cells):
     assert f"good & \\textbf{{{good}}}" in table.latex()
     assert "NDCG@10 & MRR" in table.latex()
     odd = ComparisonTable(
-        "x", [dataclasses.replace(rows[0], model="a|b_~", difference=None)], "MRR", {}
+        "a\nb", [dataclasses.replace(rows[0], model="a|b_~", difference=None)], "MRR", {}
     )
+    # A line break in the name of a log would end the comment of the caption.
+    assert odd.latex().startswith("% a\\nb: 12 test events")
     assert "| a\\|b_~ |" in odd.markdown() and r"a|b\_\textasciitilde{} &" in odd.latex()
 
 
@@ -450,6 +504,28 @@ def test_a_signal_stops_all_trainings(waiting, capsys):
     assert capsys.readouterr().out == "Stopping when the state is saved: fmc, seed 1.\n"
 
 
+def test_trainings_inherit_the_lock_of_the_folder(waiting, tmp_path):
+    """So the folder is in use until the last one ends, even if the command is killed."""
+    cells, scripts = waiting
+    found = {}
+    with locked_folder(tmp_path / "to", "wait") as lock, StopSignals() as stop:
+        scripts |= dict.fromkeys(("fmc", "pop", "hrm"), f"import os; os.fstat({lock})")
+        train_cells(cells, 1, stop, lambda cell, why: found.update({cell.model: why}), lock)
+    assert found == dict.fromkeys(("fmc", "pop", "hrm"))
+
+
+def test_a_folder_in_use_is_refused(shop, tmp_path):
+    to = tmp_path / "to"
+    with locked_folder(to / "shop", "wait"):
+        arguments = (f"--data={shop}", "--models=pop", f"--to={to}")
+        result = run_command(compare.main, *arguments)
+    sentence = (
+        f"{to / 'shop'} is in use by another process; wait until it ends, or name another folder "
+        "with --to."
+    )
+    assert result == (2, "", f"error: {sentence}\n") and not to.exists()
+
+
 def test_files_that_cannot_be_written(waiting, tmp_path):
     cells, _ = waiting
     (tmp_path / "to").write_text("")
@@ -475,6 +551,25 @@ def test_finished_cells(cells):
         is_finished(cells[0])
 
 
+@pytest.mark.parametrize("name", ["seed-1.yaml", "seed-1.log"])
+def test_files_of_others_beside_a_run_stay(waiting, name):
+    """Those of an earlier training of the cell are replaced."""
+    cells, scripts = waiting
+    scripts |= dict.fromkeys(("fmc", "pop", "hrm"), "exit(1)")
+    with StopSignals() as stop:
+        train_cells(cells[:1], 1, stop, lambda *_: None)
+    assert not is_finished(cells[0])
+    path = cells[1].folder.parent / name
+    path.parent.mkdir()
+    path.write_text("mine\n")
+    with pytest.raises(ConfigError) as error:
+        is_finished(cells[1])
+    assert str(error.value) == (
+        f"{path} exists and is not of a training in {cells[1].folder}; name another folder with "
+        "--to, or move it away."
+    )
+
+
 @pytest.fixture
 def finished(tmp_path, shop):
     """Cells of pop and attrec with a prior, both finished on the log as it is now."""
@@ -496,6 +591,22 @@ def test_runs_of_another_log_are_refused(finished, tmp_path):
     assert str(error.value) == (
         f"{folder} is a run of another log, or the log has changed; name another folder with "
         "--to, or remove that run."
+    )
+
+
+def test_unfinished_runs_of_another_log_are_refused(shop, tmp_path):
+    (cell,) = (plan := plan_log(str(shop), ["fmc"], [], 1, tmp_path / "to")).cells
+    config = resolve(cell.config)
+    partial = PartialRun(cell.folder, config, prepare_data(config).split)
+    (partial.folder / "checkpoints" / "last-1").mkdir(parents=True)
+    partial.leave()
+    check_plan(plan, tmp_path / "to" / "shop", "MRR")
+    (partial.folder / "data.sha256").write_text("other")
+    with pytest.raises(ConfigError) as error:
+        check_plan(plan, tmp_path / "to" / "shop", "MRR")
+    assert str(error.value) == (
+        f"{partial.folder} is a run of another log, or the log has changed; name another folder "
+        "with --to, or remove that run."
     )
 
 
@@ -524,6 +635,15 @@ def test_results_of_others_stay(finished, tmp_path):
         check_plan(finished, folder)
     (folder / "results.json").write_text('{"protocol": {}}')
     check_plan(finished, folder)
+
+
+def test_a_table_that_was_not_written_completely_is_replaced(cells, tmp_path):
+    """The command may have been killed after any of its files."""
+    table = ComparisonTable("logs", compare_rows(rows_of(cells), "MRR"), "MRR", {})
+    folder = tmp_path / "to" / "logs"
+    for suffix, text in table.formats().items():
+        (folder / f"results.{suffix}").write_text(text)
+        comparison_run.check_results(folder)
 
 
 def test_the_metric_of_a_table(tmp_path):
@@ -652,7 +772,7 @@ def test_a_row_to_compare_with_that_fails(cells, tmp_path, monkeypatch, capsys):
     good = [cell for cell in cells if cell.model == "good"]
     monkeypatch.setattr(comparison_run, "is_finished", lambda cell: cell not in good)
     monkeypatch.setattr(
-        comparison_run, "train_cells", lambda waiting, _, __, done: done(waiting[0], "Why.")
+        comparison_run, "train_cells", lambda waiting, _, __, done, ___: done(waiting[0], "Why.")
     )
     plan, folder = LogPlan("logs", cells, {}), tmp_path / "to" / "logs"
     plan = dataclasses.replace(plan, metric="NDCG@10", against="good")
@@ -697,7 +817,7 @@ def test_settings_are_searched_with_the_same_budget(tmp_path):
 def test_budgets_that_change(shop, tmp_path, monkeypatch):
     """A larger one that finds other settings has runs of its own; a smaller one is refused."""
 
-    def searched(process, _):
+    def searched(process, *_):
         folder = tmp_path / "shop" / "fmc" / "search"
         folder.mkdir(parents=True, exist_ok=True)
         trials = int(next(one for one in process.command if "--trials=" in one).partition("=")[2])
@@ -719,13 +839,16 @@ def test_budgets_that_change(shop, tmp_path, monkeypatch):
         assert len(folders) == 4 and "trials: fmc 3." in larger.note
         with pytest.raises(ConfigError, match=r"^--trials must be 3 or more, because .* but is 2;"):
             search_rows(plan, tmp_path / "shop", Budget(2, None), stop)
+        # The search itself counts its trials, and writes a damaged table again.
+        (tmp_path / "shop" / "fmc" / "search" / "trials.csv").write_bytes(b"\xff")
+        assert search_rows(plan, tmp_path / "shop", Budget(3, None), stop).cells == larger.cells
         (tmp_path / "shop" / "fmc" / "search.yaml").write_text("mine: true\n")
         with pytest.raises(ConfigError, match="is not an earlier one of its kind"):
             search_rows(plan, tmp_path / "shop", Budget(3, None), stop)
 
 
 def test_searches_that_fail(shop, tmp_path, monkeypatch):
-    monkeypatch.setattr(comparison_search, "run_process", lambda process, _: "The log is empty.")
+    monkeypatch.setattr(comparison_search, "run_process", lambda *_: "The log is empty.")
     plan = plan_log(str(shop), ["pop", "fmc"], [], 2, tmp_path)
     with StopSignals() as stop:
         found = search_rows(plan, tmp_path / "shop", Budget(3, None), stop)
@@ -751,3 +874,6 @@ def test_ranges_of_a_search(shop, tmp_path):
     }
     assert Budget(3, 60.0).arguments() == ["--trials=3", "--seconds=60"]
     assert str(Budget(3, 60.0)) == "3 trials or 60 seconds"
+    large = Budget(1_234_567, 1_234_567.5)
+    assert large.arguments() == ["--trials=1234567", "--seconds=1234567.5"]
+    assert str(large) == "1234567 trials or 1234567.5 seconds"

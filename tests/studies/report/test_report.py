@@ -14,9 +14,10 @@ from tests.commands import TINY, assert_refused, run_command
 from tfrec_attn import report, train
 from tfrec_attn.config import Config
 from tfrec_attn.config.loading import with_values
+from tfrec_attn.files.checksums import SUMS
 from tfrec_attn.pages.charts import Bar, bars, heat_map, lines
 from tfrec_attn.pages.elements import document, element, table
-from tfrec_attn.runs.run_files import METRICS
+from tfrec_attn.runs.run_files import METRICS, RANKS, write_json
 from tfrec_attn.studies.report.report import _names
 from tfrec_attn.studies.report.run_findings import popularity_shares
 
@@ -180,6 +181,22 @@ def test_bad_input(folder, tmp_path):
         result = run_command(report.main, folder / "pop", "--to", mine)
         assert_refused(result, 2, "is not an earlier")
         assert mine.read_text() == text
+
+
+def test_a_run_that_was_edited(folder, tmp_path):
+    """A run of an earlier version has no checksums that would tell."""
+    run = tmp_path / "run"
+    shutil.copytree(folder / "pop", run)
+    (run / SUMS).unlink()
+    report_of_run = json.loads((run / METRICS).read_text())
+    for change in ({"data": {**report_of_run["data"], "after": {}}}, {"parameters": None}):
+        write_json(run / METRICS, {**report_of_run, **change})
+        result = run_command(report.main, run, "--to", tmp_path / "x.html")
+        assert_refused(result, 2, f"{run / METRICS} does not hold what a training writes")
+    write_json(run / METRICS, report_of_run)
+    np.savez(run / RANKS, valid=np.ones(3, np.int32), test=np.ones(3, np.int32))
+    result = run_command(report.main, run, "--to", tmp_path / "x.html")
+    assert_refused(result, 2, f"{run / RANKS} must have ranks of 40 test events, but has 3")
 
 
 def test_a_log_that_has_changed(folder, tmp_path):

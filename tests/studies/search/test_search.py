@@ -214,6 +214,13 @@ def test_bad_input_leaves_nothing(arguments, pieces, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_counts_is_refused(tmp_path):
+    arguments = ["data.events=1000", "model.name=pop", *SPACE, f"--to={tmp_path / 'study'}"]
+    sentence = "model.name=pop cannot be used in a search, because it counts and is not trained; "
+    assert_refused(run_command(search.main, *arguments), 2, sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_study_in_the_folder(searched, tmp_path):
     folder, arguments, _, _ = searched
     before = {path: path.read_bytes() for path in folder.iterdir()}

@@ -6,11 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.files.locked_folder import locked_folder
 from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.ablation_plan import combinations, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
-from tfrec_attn.studies.comparison.comparison_run import PLOT, check_plan, rest_of, train_plan
+from tfrec_attn.studies.comparison.comparison_run import (
+    OTHER_FOLDER,
+    PLOT,
+    check_plan,
+    rest_of,
+    train_plan,
+)
 
 _BASELINE = "decayed_transitions"
 
@@ -53,8 +60,9 @@ def ablate(
     """
     plan = plan_ablation(source, variations, overrides, seeds, to)
     plan = check_plan(dataclasses.replace(plan, metric=metric, slices=slices), to)
-    with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
-        table = train_plan(plan, to, jobs, stop)
+    locked, explained = locked_folder(to, OTHER_FOLDER), explain_rest(to, lambda: rest_of(to))
+    with StopSignals() as stop, explained, locked as lock:
+        table = train_plan(plan, to, jobs, stop, lock)
         # Every run is compared with the decayed transitions.
         cell = next(cell for cell in plan.cells if cell.model not in table.failed)
         baselines = run_files.load_metrics(cell.folder).get("baselines", {})

@@ -1,9 +1,16 @@
 """The plot of an ablation."""
 
+import io
 import math
 from pathlib import Path
 
-_FORMATS = {"png": {"dpi": 150}, "svg": {"metadata": {"Date": None}}, "pdf": {}}
+from tfrec_attn.files.writing import replace_bytes
+
+_FORMATS = {
+    "png": {"dpi": 150},
+    "svg": {"metadata": {"Date": None}},
+    "pdf": {"metadata": {"CreationDate": None}},
+}
 
 
 def draw(
@@ -27,6 +34,7 @@ def draw(
         None, or why there is no plot.
     """
     try:
+        from matplotlib import rc_context
         from matplotlib.figure import Figure
     except ImportError:
         return (
@@ -55,7 +63,11 @@ def draw(
         axes.legend()
     axes.grid(alpha=0.3)
     for suffix, options in _FORMATS.items():
-        figure.savefig(path.with_suffix(f".{suffix}"), **options)
+        buffer = io.BytesIO()
+        # Without it, each SVG has other names of its elements.
+        with rc_context({"svg.hashsalt": "tfrec-attn"}):
+            figure.savefig(buffer, format=suffix, **options)
+        replace_bytes(path.with_suffix(f".{suffix}"), buffer.getvalue())
     return None
 
 

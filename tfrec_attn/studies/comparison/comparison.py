@@ -1,5 +1,6 @@
 """The comparison of models on logs."""
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Sequence
@@ -8,18 +9,20 @@ from typing import Any
 
 from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.files.locked_folder import locked_folder
 from tfrec_attn.files.writing import replace_text
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.comparison_plan import LogPlan, log_name, plan_log
 from tfrec_attn.studies.comparison.comparison_run import (
+    OTHER_FOLDER,
     NothingTrained,
     check_plan,
     rest_of,
     train_plan,
 )
 from tfrec_attn.studies.comparison.comparison_search import Budget, search_rows
-from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished
+from tfrec_attn.studies.comparison.comparison_training import check_log
 from tfrec_attn.training.training_run import resolve
 
 _SPLITS = "-splits"
@@ -88,15 +91,17 @@ def compare(
     tables: dict[str, dict[str, Any]] = {}
     for log in {log_name(log) for log, split in chosen if split is not None}:
         _check_agreement(to / f"{log}{_SPLITS}")
-    with StopSignals() as stop, explain_rest(to, lambda: rest_of(to)):
-        for plan, (log, split) in zip(plans, chosen, strict=True):
+    explained, locks = explain_rest(to, lambda: rest_of(to)), contextlib.ExitStack()
+    with StopSignals() as stop, explained, locks:
+        held = [locks.enter_context(locked_folder(to / name, OTHER_FOLDER)) for name in names]
+        for plan, lock, (log, split) in zip(plans, held, chosen, strict=True):
             for row, difference in plan.left_out.items():
                 write_line(f"{plan.name} {row}: left out, because {difference}.")
             folder = to / plan.name
             try:
                 if budget is not None:
-                    plan = _searched(plan, folder, budget, stop)
-                table = train_plan(plan, folder, jobs, stop)
+                    plan = _searched(plan, folder, budget, stop, lock)
+                table = train_plan(plan, folder, jobs, stop, lock)
                 folders.append(folder)
                 if split is not None:
                     data = prepare_data(resolve(plan.cells[0].config)).split
@@ -129,16 +134,16 @@ def _check_agreement(path: Path) -> None:
         )
 
 
-def _searched(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) -> LogPlan:
+def _searched(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals, lock: int) -> LogPlan:
     with stop.deferred():
-        found = search_rows(plan, folder, budget, stop)
+        found = search_rows(plan, folder, budget, stop, lock)
     reasons = {row: why for row, why in found.left_out.items() if row not in plan.left_out}
     for row, why in reasons.items():
         write_line(f"{plan.name} {row}: left out, because {why}.")
     if not found.cells:
         row, why = next(iter(reasons.items()))
         raise NothingTrained(f"No model could be trained on {plan.name}: {row}: {why}.")
-    check_log([cell for cell in found.cells if is_finished(cell)])
+    check_log(found.cells)
     return found
 
 
@@ -146,6 +151,7 @@ def _write_agreement(log: str, found: dict[str, Any], to: Path) -> None:
     from tfrec_attn.studies.comparison.split_agreement import split_agreement
 
     (text, figures), path = split_agreement(log, found), to / f"{log}{_SPLITS}"
-    replace_text(Path(f"{path}.txt"), f"{text}\n")
+    # By the JSON file, `_check_agreement` knows the other one.
     replace_text(Path(f"{path}.json"), figures)
+    replace_text(Path(f"{path}.txt"), f"{text}\n")
     write_line(f"{text}\n\nWrote {path}.txt and .json")

@@ -85,7 +85,7 @@ def plan_log(
 
     In a folder, each configuration is a row. A model without one takes its recommended settings, as
     all models do if `source` is a single configuration. All rows are evaluated at the same
-    cut-offs: `evaluate.k` is the union of theirs.
+    cut-offs: `evaluate.k` is the union of those of the folder.
 
     Args:
         source: A YAML file or a folder of them, or the name of one that comes with the package,
@@ -128,7 +128,9 @@ def plan_log(
     if split is not None:
         name = f"{name}-{split}"
         found = {row: _with_split(config, split) for row, config in found.items()}
-    cutoffs = sorted({k for config in found.values() for k in config.evaluate.k})
+    # Those of all rows of the folder, so that a row that is added later fits to finished runs.
+    together = [*found.values(), *(configs[row] for row in configs if row not in left_out)]
+    cutoffs = sorted({k for config in together for k in config.evaluate.k})
     cells = []
     for row, config in found.items():
         config = with_values(config, {"evaluate.k": cutoffs})

@@ -12,20 +12,10 @@ from tfrec_attn.errors import ConfigError, shown
 from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
 from tfrec_attn.evaluation.paired_tests import Difference, holm, paired_difference
 from tfrec_attn.evaluation.protocol import require_same_protocol
-from tfrec_attn.runs import run_files
 from tfrec_attn.studies.comparison.comparison_plan import Cell
+from tfrec_attn.studies.finished_runs import FIGURES, load_ranks, load_report
 
 LEVEL = 0.05
-# Figures of a run that a row has the mean of.
-FIGURES = (
-    "best_epoch",
-    "epochs",
-    "seconds_per_epoch",
-    "examples_per_second",
-    "train_seconds",
-    "parameters",
-    "peak_memory_mb",
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,12 +88,15 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
         found.setdefault(cell.model, []).append(cell.folder)
         if models.trains_on(cell.config.model.name) == models.COUNTS:
             counting.add(cell.model)
-    rows, all_reports = [], {}
+    rows, all_reports, events = [], {}, None
     for model, folders in found.items():
-        reports = [run_files.load_metrics(folder) for folder in folders]
+        reports = [load_report(folder) for folder in folders]
         all_reports |= dict(zip(folders, reports, strict=True))
         require_same_protocol(all_reports, "name another folder with --to")
-        ranks = [run_files.load_ranks(folder) for folder in folders]
+        ranks = []
+        for folder in folders:
+            ranks.append(load_ranks(folder, events))
+            events = events or {part: len(ranks[0][part]) for part in ("valid", "test")}
         variants = {model: ""}
         if alone and all("test_alone" in one for one in ranks):
             variants = {model: "_alone", f"{model} + prior": ""}

@@ -17,9 +17,11 @@ from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan
 from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
+from tfrec_attn.studies.finished_runs import load_report
 from tfrec_attn.training.training_run import resolve
 
 RESULTS, PLOT = "results", "plot"
+OTHER_FOLDER = "name another folder with --to"
 _METRIC = "NDCG@10"
 
 
@@ -57,9 +59,9 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
         raise ConfigError(
             "--slices needs a log, but data.source is a prepared folder; give the log itself."
         )
-    _check_results(folder)
+    check_results(folder)
     if settings:
-        check_log([cell for cell in plan.cells if is_finished(cell)])
+        check_log(plan.cells)
     return dataclasses.replace(plan, metric=metric)
 
 
@@ -68,7 +70,7 @@ def _rows_of(cell: Cell) -> list[str]:
     return [cell.model, *prior]
 
 
-def _check_results(folder: Path) -> None:
+def check_results(folder: Path) -> None:
     """Refuses to replace files that do not belong to a table."""
     found = sorted(path.name for name in (RESULTS, PLOT) for path in folder.glob(f"{name}.*"))
     if not found:
@@ -84,7 +86,9 @@ def _check_results(folder: Path) -> None:
         )
 
 
-def train_plan(plan: LogPlan, folder: Path, jobs: int, stop: StopSignals) -> Any:
+def train_plan(
+    plan: LogPlan, folder: Path, jobs: int, stop: StopSignals, lock: int | None = None
+) -> Any:
     """Trains the cells of a plan that are not finished, and prints and writes their table.
 
     Args:
@@ -92,6 +96,7 @@ def train_plan(plan: LogPlan, folder: Path, jobs: int, stop: StopSignals) -> Any
         folder: Folder of the table.
         jobs: Trainings at a time.
         stop: Checked while they run.
+        lock: Descriptor of `locked_folder`, which the trainings inherit.
 
     Returns:
         The `ComparisonTable`.
@@ -113,7 +118,7 @@ def train_plan(plan: LogPlan, folder: Path, jobs: int, stop: StopSignals) -> Any
         done(cell, None)
     waiting = [cell for cell in plan.cells if cell not in finished]
     with stop.deferred():
-        train_cells(waiting, jobs, stop, done)
+        train_cells(waiting, jobs, stop, done, lock)
     complete = [cell for cell in plan.cells if cell.model not in failed]
     if not complete:
         reason = next(iter(failed.values()))
@@ -170,7 +175,7 @@ def _describe(plan: LogPlan, cell: Cell, reason: str | None) -> str:
     name = f"{plan.name} {_rows_of(cell)[-1]}, seed {cell.seed}"
     if reason is not None:
         return f"{name}: failed: {reason}"
-    report = run_files.load_metrics(cell.folder)
+    report = load_report(cell.folder, plan.metric)
     epochs = f", epoch {report['best_epoch']} of {report['epochs']}" if report["epochs"] else ""
     value = f"test {plan.metric} {report['test'][plan.metric]:.4f}"
     return f"{name}: {value}{epochs}, {report['train_seconds']:.0f} s"

@@ -37,16 +37,18 @@ class Budget(NamedTuple):
 
     def __str__(self) -> str:
         parts = [] if self.trials is None else [f"{self.trials} trials"]
-        parts += [] if self.seconds is None else [f"{self.seconds:g} seconds"]
+        parts += [] if self.seconds is None else [f"{self.seconds:.15g} seconds"]
         return " or ".join(parts)
 
     def arguments(self) -> list[str]:
         """Returns the arguments of `tfrec_attn.search`."""
         given = {"--trials": self.trials, "--seconds": self.seconds}
-        return [f"{name}={value:g}" for name, value in given.items() if value is not None]
+        return [f"{name}={value:.15g}" for name, value in given.items() if value is not None]
 
 
-def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) -> LogPlan:
+def search_rows(
+    plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals, lock: int | None = None
+) -> LogPlan:
     """Returns a plan with the settings that a search of each trained row finds.
 
     A search is a process of its own, and writes `ROW/search` in the folder of the table. The same
@@ -58,6 +60,7 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
         folder: Folder of the table.
         budget: The budget of each search.
         stop: Checked while they run.
+        lock: That of `Process.start`.
 
     Raises:
         ConfigError: If a search has more trials than the budget, or a file is not of a search.
@@ -85,6 +88,7 @@ def search_rows(plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals) 
                 what="search",
             ),
             stop,
+            lock,
         )
         if reason is None:
             found[row] = configuration.load(base / "search" / BEST, (), models.recommended)
@@ -116,11 +120,11 @@ def default_ranges(config: Config) -> dict[str, Any]:
 
 
 def _trials(base: Path) -> int:
-    """Returns the number of trials of a search."""
+    """Returns the number of trials of a search; 0 for a damaged table, which it writes again."""
     try:
         with open(base / "search" / TRIALS, newline="", encoding="utf-8") as stream:
             return sum(1 for _ in csv.DictReader(stream))
-    except OSError:
+    except (OSError, ValueError, csv.Error):
         return 0
 
 

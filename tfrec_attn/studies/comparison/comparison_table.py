@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrec_attn.cli.terminal import align
+from tfrec_attn.errors import shorten
 from tfrec_attn.evaluation.slices import Slices
-from tfrec_attn.studies.comparison.comparison_results import FIGURES, LEVEL, Row
+from tfrec_attn.studies.comparison.comparison_results import LEVEL, Row
+from tfrec_attn.studies.finished_runs import FIGURES
 
 _COMPARED = ("difference", "difference_low", "difference_high", "p", "p_adjusted")
 _LATEX = re.compile(r"[&%$#_{}\\~^<>]")
@@ -69,7 +71,7 @@ class ComparisonTable:
         against = f"{self.against} ({self._reason})" if self._reason else self.against
         split = f"{protocol['split']} split" + (f" ({which} targets of a user)" if which else "")
         return (
-            f"{self.log}: {count:,} test events, {split}, ranked against "
+            f"{shorten(self.log, 255)}: {count:,} test events, {split}, ranked against "
             f"{protocol['ranked_against']}, repeats {protocol['repeats']}d; protocol "
             f"{protocol['hash']}. {mean}In parentheses: 95 % bootstrap interval over the users. "
             f"Difference: {self.metric} less that of {against}, with its interval; p of a "
@@ -78,13 +80,16 @@ class ComparisonTable:
         )
 
     def formats(self) -> dict[str, str]:
-        """Returns the table in all formats: suffix of a file -> text."""
+        """Returns the table in all formats: suffix of a file -> text.
+
+        JSON is the first, because by it the others are known to belong to a table.
+        """
         return {
+            "json": self.json(),
             "txt": self.text() + "\n",
             "md": self.markdown(),
             "tex": self.latex(),
             "csv": self.csv(),
-            "json": self.json(),
         }
 
     def text(self) -> str:

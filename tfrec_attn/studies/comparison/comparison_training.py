@@ -16,6 +16,7 @@ from tfrec_attn.cli.terminal import write_line
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.files.writing import replace_text
+from tfrec_attn.runs.partial_run import can_resume, partial_folder
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_dir import check_run_dir
 from tfrec_attn.runs.run_files import METRICS, load_metrics
@@ -32,7 +33,8 @@ def is_finished(cell: Cell) -> bool:
     """Whether the run of a cell is complete.
 
     Raises:
-        ConfigError: If its folder holds a run of another configuration, or something else.
+        ConfigError: If its folder holds a run of another configuration, or something else, or if a
+            file beside it is not of its training.
     """
     try:
         config = resolve(cell.config)
@@ -44,32 +46,74 @@ def is_finished(cell: Cell) -> bool:
     except ConfigError as error:
         what = _REMEDY.split(str(error))[0]
         raise ConfigError(f"{what}; name another folder with --to, or remove that run.") from None
-    return (cell.folder / METRICS).is_file()
+    finished = (cell.folder / METRICS).is_file()
+    if not finished:
+        _check_files_beside(cell)
+    return finished
+
+
+def _check_files_beside(cell: Cell) -> None:
+    """Refuses to replace files that no training of this cell has written."""
+    process = _process_of(cell)
+    (config,) = process.files
+    found = [path for path in (config, process.log) if os.path.lexists(path)]
+    if not found:
+        return
+    try:
+        is_ours = Path(configuration.load(config).run_dir or "").name == cell.folder.name
+    except ConfigError:
+        is_ours = False
+    if not is_ours:
+        raise ConfigError(
+            f"{found[0]} exists and is not of a training in {cell.folder}; name another folder "
+            "with --to, or move it away."
+        )
 
 
 def check_log(cells: Sequence[Cell]) -> None:
-    """Checks that finished runs are of the log as it is now.
+    """Checks that finished and unfinished runs are of the log as it is now.
 
     Args:
-        cells: Those that are finished, all of one log.
+        cells: The cells, all of one log.
 
     Raises:
-        ConfigError: If one is not.
+        ConfigError: If one is not, or as for `is_finished`.
         DataError: If the log cannot be read.
     """
-    if not cells:
+    finished = [cell for cell in cells if is_finished(cell)]
+    begun = [
+        cell
+        for cell in cells
+        if cell not in finished
+        and partial_folder(cell.folder).is_dir()
+        # Such a training also has the users and items of another run.
+        and cell.config.train.warm_start is None
+    ]
+    if not finished and not begun:
         return
-    now = split_checksum(prepare_data(resolve(cells[0].config)).split)
-    for cell in cells:
-        if load_metrics(cell.folder)["data"].get("sha256") != now:
-            raise ConfigError(
-                f"{cell.folder} is a run of another log, or the log has changed; name another "
-                "folder with --to, or remove that run."
-            )
+    split = prepare_data(resolve((finished or begun)[0].config)).split
+    now = split_checksum(split)
+    others = [
+        *(
+            cell.folder
+            for cell in finished
+            if load_metrics(cell.folder)["data"].get("sha256") != now
+        ),
+        *(partial_folder(cell.folder) for cell in begun if not can_resume(cell.folder, split)),
+    ]
+    if others:
+        raise ConfigError(
+            f"{others[0]} is a run of another log, or the log has changed; name another folder "
+            "with --to, or remove that run."
+        )
 
 
 def train_cells(
-    cells: Sequence[Cell], jobs: int, stop: StopSignals, done: Callable[[Cell, str | None], None]
+    cells: Sequence[Cell],
+    jobs: int,
+    stop: StopSignals,
+    done: Callable[[Cell, str | None], None],
+    lock: int | None = None,
 ) -> None:
     """Trains cells, several at a time; an interrupted training is resumed.
 
@@ -81,6 +125,7 @@ def train_cells(
         jobs: Number of processes at a time.
         stop: Checked while they run. All are stopped with it, and keep their checkpoints.
         done: Takes each cell when it ends, and None or why it failed.
+        lock: That of `Process.start`.
 
     Raises:
         Interrupted: If a signal was received.
@@ -92,7 +137,7 @@ def train_cells(
             stop.check()
             while waiting and len(running) < jobs:
                 cell = waiting.pop(0)
-                running[_process_of(cell).start(_threads(jobs))] = cell
+                running[_process_of(cell).start(_threads(jobs), lock)] = cell
             for process in [one for one in running if one.poll() is not None]:
                 cell = running.pop(process)
                 done(cell, _process_of(cell).failure(process.returncode))
@@ -122,11 +167,15 @@ class Process(NamedTuple):
     log: Path
     what: str = "training"
 
-    def start(self, environment: dict[str, str] | None = None) -> subprocess.Popen:
+    def start(
+        self, environment: dict[str, str] | None = None, lock: int | None = None
+    ) -> subprocess.Popen:
         """Starts it in a session of its own, which signals reach through this process only.
 
         Args:
             environment: Further variables of its environment.
+            lock: Descriptor of `locked_folder`: if this process is killed, the folder stays locked
+                until the other one ends.
 
         Raises:
             TrainingError: If a file cannot be written.
@@ -143,6 +192,7 @@ class Process(NamedTuple):
                     stderr=log,
                     env={**os.environ, **(environment or {})},
                     start_new_session=True,
+                    pass_fds=() if lock is None else (lock,),
                 )
         except OSError as error:
             raise TrainingError(
@@ -162,14 +212,19 @@ class Process(NamedTuple):
         return f"The {self.what} {how}; see {self.log}."
 
 
-def run_process(process: Process, stop: StopSignals) -> str | None:
+def run_process(process: Process, stop: StopSignals, lock: int | None = None) -> str | None:
     """Runs a process, and returns why it failed, or None.
+
+    Args:
+        process: The process.
+        stop: Checked while it runs.
+        lock: That of `Process.start`.
 
     Raises:
         Interrupted: If a signal was received; the process is stopped with it.
         TrainingError: If a file cannot be written.
     """
-    running = process.start()
+    running = process.start(lock=lock)
     try:
         while running.poll() is None:
             stop.check()

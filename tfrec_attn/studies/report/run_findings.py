@@ -21,6 +21,7 @@ from tfrec_attn.models.base.similarity import item_space
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.items import load_items, titles_of
 from tfrec_attn.runtime.process import set_precision
+from tfrec_attn.studies.finished_runs import load_ranks, load_report
 from tfrec_attn.training.evaluating import rank_and_list, rank_baselines
 
 METRIC = "NDCG@10"
@@ -117,10 +118,11 @@ class RunFindings:
 
     def __init__(self, folder: Path, users: Sequence[str] = ()):
         self.folder, self.config = folder, run_files.load_config(folder)
-        self.report, config = run_files.load_metrics(folder), self.config
+        self.report, config = load_report(folder, sizes=True), self.config
         set_precision(config.runtime.precision)
         split = _split_of(folder, self.report)
-        ranks, model = run_files.load_ranks(folder), run.load_model(folder)
+        ranks = load_ranks(folder, {"test": len(split.test)})
+        model = run.load_model(folder)
         self.users, counts = split.rows(split.test), item_counts(split)
         self._set_metrics(rank_baselines(config, split), ranks)
         self.curves, self.slices = _curves(folder), event_slices(split)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tfrec_attn import models
 from tfrec_attn.cli.terminal import ProgressLine, write_line
 from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import split_checksum
@@ -137,6 +138,11 @@ def _no_warnings_of_retracing() -> Iterator[None]:
 
 
 def _check(config: Config) -> None:
+    if models.trains_on(config.model.name) == models.COUNTS:
+        raise ConfigError(
+            f"model.name={config.model.name} cannot be used in a search, because it counts and is "
+            "not trained; name a model that is trained."
+        )
     if config.train.warm_start is not None:
         raise ConfigError(
             "train.warm_start cannot be used in a search, whose trials start from random weights; "
