@@ -163,14 +163,21 @@ def check_same_config(folder: Path, config: Config) -> None:
 
 def first_difference(one: Config, other: Config) -> tuple[str, str, str] | None:
     """Returns the first key, except run_dir, that differs, with both values in short; or None."""
-    first, second = (
-        configuration.flatten(configuration.to_dict(config)) for config in (one, other)
-    )
-    for key in dict.fromkeys((*first, *second)):
-        texts = str(first.get(key)), str(second.get(key))
-        if key != "run_dir" and first.get(key) != second.get(key):
+    return _compare(configuration.to_dict(one), configuration.to_dict(other), "")
+
+
+def _compare(one: dict, other: dict, prefix: str) -> tuple[str, str, str] | None:
+    for key in dict.fromkeys((*one, *other)):
+        first, second, name = one.get(key), other.get(key), f"{prefix}{key}"
+        if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+            first, second = dict(enumerate(first)), dict(enumerate(second))
+        if isinstance(first, dict) and isinstance(second, dict):
+            if found := _compare(first, second, f"{name}."):
+                return found
+        elif name != "run_dir" and first != second:
+            texts = str(first), str(second)
             short = tuple(shorten(text, 120) for text in texts)
-            return key, *(texts if short[0] == short[1] else short)
+            return name, *(texts if short[0] == short[1] else short)
     return None
 
 
