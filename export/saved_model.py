@@ -151,10 +151,12 @@ def _refusal(error: BaseException, folder: Path) -> str | None:
 def _remove_leftovers(base: Path) -> None:
     """Removes the folders of exports that were killed, but not that of one that still runs."""
     for folder in sorted(base.glob(f"{_UNFINISHED}*")):
-        # An export that was killed at once leaves an empty folder of such a name.
-        has_files = any(path.name != MARK or path.stat().st_size for path in folder.iterdir())
-        if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and not has_files):
-            with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
+        if folder.is_symlink():
+            continue
+        with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
+            # An export that was killed at once leaves an empty folder of such a name.
+            has_files = any(path.name != MARK or path.stat().st_size for path in folder.iterdir())
+            if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and not has_files):
                 work = WorkFolder(folder, _KIND, _KNOWN)
                 work.abandon()
                 work.release()

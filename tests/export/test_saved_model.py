@@ -289,16 +289,18 @@ publish(Path({str(tmp_path)!r}), None, write, None)
     for foreign in (".unfinished-1", ".unfinished-2"):
         (tmp_path / foreign).mkdir()
     (tmp_path / ".unfinished-2" / "lock").write_text("mine")
-    (tmp_path / ".unfinished-3").symlink_to(
-        next(path.parent.parent for path in tmp_path.rglob("saved_model.pb"))
-    )
+    target = next(path.parent.parent for path in tmp_path.rglob("saved_model.pb"))
+    # One comes before its target, one after it.
+    for link in (".unfinished-", ".unfinished-~"):
+        (tmp_path / link).symlink_to(target)
     assert (
         publish(tmp_path, None, lambda folder: (folder / "whole").touch(), None) == tmp_path / "1"
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".unfinished-",
         ".unfinished-1",
         ".unfinished-2",
-        ".unfinished-3",
+        ".unfinished-~",
         "1",
     ]
 

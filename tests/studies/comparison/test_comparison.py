@@ -681,6 +681,15 @@ def test_slices_need_a_log(shop, tmp_path):
         check_plan(dataclasses.replace(plan, slices=True), tmp_path / "to" / "shop")
 
 
+@pytest.mark.parametrize("search", [[], ["--trials=1"]])
+def test_a_log_that_cannot_be_read_ends_before_the_first_training(tmp_path, search):
+    (tmp_path / "shop.yaml").write_text("data: {source: file, path: nowhere.csv}\n")
+    arguments = [f"--data={tmp_path / 'shop.yaml'}", "--models=pop,fmc", *search]
+    code, out, error = run_command(compare.main, *arguments, f"--to={tmp_path / 'to'}")
+    assert_refused((code, out, error), 2, "nowhere.csv")
+    assert not (tmp_path / "to").exists()
+
+
 def test_a_log_on_which_nothing_can_be_trained(tmp_path, monkeypatch):
     """The other logs get their tables."""
     write_yaml(tmp_path / "logs", pop="model: {name: pop}\n")

@@ -40,7 +40,7 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
     Raises:
         ConfigError: If the runs do not have the metric, the plan does not have the row, a folder
             holds something else, or slices are asked for without events in memory.
-        DataError: If there are finished runs, and the log cannot be read.
+        DataError: If the log cannot be read.
     """
     evaluate = plan.cells[0].config.evaluate
     metrics = [*(f"{name}@{k}" for k in evaluate.k for name in ("HR", "NDCG")), "MRR"]
@@ -60,8 +60,8 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
             "--slices needs a log, but data.source is a prepared folder; give the log itself."
         )
     check_results(folder)
-    if settings:
-        check_log(plan.cells)
+    # Without their settings, the folders of the runs are not known.
+    check_log(plan.cells if settings else plan.cells[:1])
     return dataclasses.replace(plan, metric=metric)
 
 

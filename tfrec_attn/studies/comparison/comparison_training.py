@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from tfrec_attn import config as configuration
 from tfrec_attn.cli.terminal import write_line
+from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError, TrainingError
 from tfrec_attn.files.writing import replace_text
@@ -37,12 +38,7 @@ def is_finished(cell: Cell) -> bool:
             file beside it is not of its training.
     """
     try:
-        config = resolve(cell.config)
-    except ConfigError:
-        # What its model refuses is reported by its training.
-        config = cell.config
-    try:
-        check_run_dir(config)
+        check_run_dir(_resolved(cell))
     except ConfigError as error:
         what = _REMEDY.split(str(error))[0]
         raise ConfigError(f"{what}; name another folder with --to, or remove that run.") from None
@@ -50,6 +46,14 @@ def is_finished(cell: Cell) -> bool:
     if not finished:
         _check_files_beside(cell)
     return finished
+
+
+def _resolved(cell: Cell) -> Config:
+    try:
+        return resolve(cell.config)
+    except ConfigError:
+        # What its model refuses is reported by its training.
+        return cell.config
 
 
 def _check_files_beside(cell: Cell) -> None:
@@ -71,7 +75,7 @@ def _check_files_beside(cell: Cell) -> None:
 
 
 def check_log(cells: Sequence[Cell]) -> None:
-    """Checks that finished and unfinished runs are of the log as it is now.
+    """Checks that the log can be read, and that finished and unfinished runs are of it.
 
     Args:
         cells: The cells, all of one log.
@@ -89,9 +93,13 @@ def check_log(cells: Sequence[Cell]) -> None:
         # Such a training also has the users and items of another run.
         and cell.config.train.warm_start is None
     ]
-    if not finished and not begun:
+    try:
+        split = prepare_data(_resolved((finished or begun or cells)[0])).split
+    except ConfigError:
+        if finished or begun:
+            raise
+        # It may hold for one row only, whose training reports it.
         return
-    split = prepare_data(resolve((finished or begun)[0].config)).split
     now = split_checksum(split)
     others = [
         *(
