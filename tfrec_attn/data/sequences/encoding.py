@@ -172,6 +172,13 @@ def _indexed(
     return vocabulary, vocabulary.lookup(ids.to_list())[codes] - np.int32(1)
 
 
+def by_user_and_time(events: pl.DataFrame, user: str) -> pl.DataFrame:
+    """Returns events sorted by a column of users and by `timestamp`; ties keep their order."""
+    # Most logs are in the order of time, and a sort by one key takes a third of the time.
+    keys = [user] if events["timestamp"].is_sorted() else [user, "timestamp"]
+    return events.sort(keys, maintain_order=True)
+
+
 def _in_order(
     users: np.ndarray,
     items: np.ndarray,
@@ -180,7 +187,7 @@ def _in_order(
 ) -> tuple[Sequences, int]:
     """Returns the sequences, and how many events are copies of another."""
     events = others.with_columns(user=pl.Series(users), item=pl.Series(items))
-    events = events.sort("user", "timestamp", maintain_order=True)
+    events = by_user_and_time(events, "user")
     lengths = np.bincount(users, minlength=len(vocabularies[0]))
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
     column = {name: events[name].to_numpy() for name in events.columns}

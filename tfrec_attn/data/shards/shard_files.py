@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from tfrec_attn.data.sequences.encoding import by_user_and_time
 from tfrec_attn.data.sequences.splits import hold_out_between, hold_out_last
 from tfrec_attn.data.shards.example_codec import Rows, bytes_feature, examples, int64_feature
 from tfrec_attn.data.shards.manifest import PartitionedLog
@@ -88,7 +89,7 @@ def make_shard(number: int, log: PartitionedLog, events: pl.DataFrame) -> Shard:
             number of shards, `item` 1..N (Int32), `timestamp`, and `weight` where events have one.
     """
     users = np.arange(number, log.after["users"], log.shards)
-    events = events.sort("row", "timestamp", maintain_order=True)
+    events = by_user_and_time(events, "row")
     lengths = np.bincount(events["row"].to_numpy() // log.shards, minlength=len(users))
     times = events["timestamp"].to_numpy()
     if log.period is None:
