@@ -92,6 +92,9 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
     assert (code, error) == (0, "")
     assert without_seconds(to / "shop") == first
     assert (to / "shop" / "pop" / "seed-1" / METRICS).stat().st_mtime_ns == before
+    code, out, _ = run_command(compare.main, *arguments, "--models=pop")
+    assert code == 0
+    assert "note: the table before also had transition; their runs are kept.\n" in out
 
 
 def check_agreement(to, out):

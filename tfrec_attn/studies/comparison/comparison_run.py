@@ -127,12 +127,23 @@ def train_plan(
         write_line(f"{against} was not trained; the rows are compared with the best by validation.")
         plan = dataclasses.replace(plan, against=None)
     table = _make_table(plan, complete, failed)
+    left = [name for name in _rows_before(folder) if name not in {row.model for row in table.rows}]
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)
     write_line(f"\n{table.text()}\n")
     if not plan.in_order and (note := _better_baseline(complete, table)):
         write_line(f"{note}\n")
+    if left:
+        write_line(f"note: the table before also had {', '.join(left)}; their runs are kept.\n")
     return table
+
+
+def _rows_before(folder: Path) -> list[str]:
+    """Returns the rows of the table that is replaced."""
+    path = folder / f"{RESULTS}.json"
+    if not path.is_file():
+        return []
+    return [row["model"] for row in json.loads(path.read_bytes()).get("rows", [])]
 
 
 def _make_table(plan: LogPlan, cells: Sequence[Cell], failed: dict[str, str]) -> Any:
