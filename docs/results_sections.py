@@ -196,6 +196,11 @@ SECTIONS = [
             "beauty",
             "The paper finds that distillation helps other models too.",
         )
-        for model, name in (("sasrec", "SASRec"), ("fmlp_rec", "FMLP-Rec"), ("gru4rec", "GRU4Rec"))
+        for model, name in (
+            ("sasrec", "SASRec"),
+            ("fmlp_rec", "FMLP-Rec"),
+            ("gru4rec", "GRU4Rec"),
+            ("lightgcn", "LightGCN"),
+        )
     ),
 ]
