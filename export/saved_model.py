@@ -14,11 +14,11 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.files import checksums
 from tfrec_attn.files.checksums import SERVABLE_SUMS
 from tfrec_attn.files.work_folder import (
-    MARK,
     BusyFolder,
     ForeignFolder,
     WorkFolder,
     foreign_paths,
+    has_content,
     is_marked,
     remove,
 )
@@ -155,8 +155,8 @@ def _remove_leftovers(base: Path) -> None:
             continue
         with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
             # An export that was killed at once leaves an empty folder of such a name.
-            has_files = any(path.name != MARK or path.stat().st_size for path in folder.iterdir())
-            if is_marked(folder, _KIND) or (_OWN_NAME.fullmatch(folder.name) and not has_files):
+            is_empty = _OWN_NAME.fullmatch(folder.name) and not has_content(folder)
+            if is_marked(folder, _KIND) or is_empty:
                 work = WorkFolder(folder, _KIND, _KNOWN)
                 work.abandon()
                 work.release()

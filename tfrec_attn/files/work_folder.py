@@ -52,7 +52,7 @@ class WorkFolder:
         _check_is_folder(folder)
         self._existed = folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        if _has_content(folder) and not is_marked(folder, kind):
+        if has_content(folder) and not is_marked(folder, kind):
             raise ForeignFolder(f"{folder} is not an unfinished {kind} of this program")
         self._lock = os.open(folder / MARK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
@@ -221,7 +221,7 @@ def _check_is_folder(folder: Path) -> None:
         raise ForeignFolder(f"{folder} is not a folder")
 
 
-def _has_content(folder: Path) -> bool:
+def has_content(folder: Path) -> bool:
     """Whether a folder holds more than an empty mark."""
     return any(
         path.name != MARK or path.is_symlink() or path.stat().st_size for path in folder.iterdir()
