@@ -56,6 +56,14 @@ def test_all_rows_and_some():
     np.testing.assert_array_equal(layer.rows(tf.constant([2, 1])), [[3, 4], [1, 2]])
 
 
+def test_all_rows_are_not_copied_after_lookups_and_sparse_updates():
+    table = EmbeddingTable(3, 4)
+    for touch in (table, lambda ids: table.embeddings.scatter_nd_add([[1]], tf.ones([1, 4]))):
+        touch(tf.constant([1]))
+        once, again = (np.asarray(memoryview(table.rows())) for _ in range(2))
+        assert np.shares_memory(once, again)
+
+
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
 def test_unique_rows(shape):
     layer, ids = table(), tf.reshape(tf.constant([3, 1, 3, 2]), shape)

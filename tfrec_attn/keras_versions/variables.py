@@ -14,12 +14,28 @@ def gather_from(weight, rows):
     `tf.gather` reads, and after sparse updates copies, all rows of a variable that several replicas
     have.
     """
+    return tf.gather(_of_this_replica(weight), rows)
+
+
+def read_whole(weight):
+    """Returns a weight as a tensor.
+
+    After a gather or a sparse update, TensorFlow copies a variable on every read until
+    `DisableCopyOnRead`.
+    """
+    if tf.distribute.get_replica_context() is not None:
+        tf.raw_ops.DisableCopyOnRead(resource=_of_this_replica(weight).handle)
+    return tf.convert_to_tensor(weight)
+
+
+def _of_this_replica(weight):
+    """Returns the copy of a weight's variable that belongs to this replica."""
     variable, replica = variable_of(weight), tf.distribute.get_replica_context()
-    if replica is not None:
-        copies = replica.strategy.experimental_local_results(variable)
-        number = 0 if len(copies) == 1 else tf.get_static_value(replica.replica_id_in_sync_group)
-        variable = copies[number % len(copies)]
-    return tf.gather(variable, rows)
+    if replica is None:
+        return variable
+    copies = replica.strategy.experimental_local_results(variable)
+    number = 0 if len(copies) == 1 else tf.get_static_value(replica.replica_id_in_sync_group)
+    return copies[number % len(copies)]
 
 
 def averages_of(optimizer):

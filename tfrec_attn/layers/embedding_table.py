@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfrec_attn.keras_versions import keras
-from tfrec_attn.keras_versions.variables import gather_from
+from tfrec_attn.keras_versions.variables import gather_from, read_whole
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer
@@ -141,7 +141,7 @@ class EmbeddingTable(Layer):
         """Returns all rows, of which those of some ids are used; None: all."""
         if self._is_whole():
             whole_tables().look_up(self, ids)
-        return tf.convert_to_tensor(self.embeddings)
+        return read_whole(self.embeddings)
 
     def _shared_rows(self, ids):
         vectors, column, rows_of = self._shared()
