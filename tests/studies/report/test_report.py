@@ -175,6 +175,9 @@ def test_bad_input(folder, tmp_path):
     log = ["data.source=file", f"data.path={folder / 'log.csv'}", "evaluate.k=10"]
     assert run_command(train.main, *log, "model.name=pop", f"run_dir={other}")[0] == 0
     refused(2, "another protocol", "k is", "give runs of the same log", runs=["pop", other])
+    # The file is checked before anything is read.
+    result = run_command(report.main, folder / "nothing", "--to", tmp_path / "no" / "x.html")
+    assert_refused(result, 2, f"there is no folder {tmp_path / 'no'}; make it, or name another")
     mine = tmp_path / "mine.html"
     for text in ("my notes", "<!doctype html>\n<html></html>\n"):
         mine.write_text(text)
