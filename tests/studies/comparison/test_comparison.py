@@ -676,6 +676,21 @@ def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
         assert (sentence in capsys.readouterr().out) == told
 
 
+def test_a_row_has_no_name_of_a_file_of_the_table(tmp_path):
+    """Its folder would be where the table is written."""
+    row = "data: {events: 1000}\nmodel: {name: pop}\n"
+    source = write_yaml(tmp_path / "logs", **{"results.json": row, "results": row})
+    result = run_command(compare.main, f"--data={source}", f"--to={tmp_path / 'to'}")
+    assert_refused(
+        result,
+        2,
+        "The names of rows must not begin with results. or plot., as the files of the table do, "
+        "but one is 'results.json'; rename its configuration.",
+    )
+    assert not (tmp_path / "to").exists()
+    check_plan(plan_log(source, ["results"], [], 1, tmp_path / "to"), tmp_path / "to" / "logs")
+
+
 def test_slices_need_a_log(shop, tmp_path):
     plan = plan_log(str(shop), ["pop"], [f"data.source={tmp_path}"], 1, tmp_path / "to")
     with pytest.raises(

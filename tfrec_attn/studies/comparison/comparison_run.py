@@ -21,6 +21,7 @@ from tfrec_attn.studies.finished_runs import load_report
 from tfrec_attn.training.training_run import resolve
 
 RESULTS, PLOT = "results", "plot"
+_FILES = (f"{RESULTS}.", f"{PLOT}.")
 OTHER_FOLDER = "name another folder with --to"
 _METRIC = "NDCG@10"
 
@@ -38,8 +39,9 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
         settings: Whether the settings of the rows are known, so that finished runs can be checked.
 
     Raises:
-        ConfigError: If the runs do not have the metric, the plan does not have the row, a folder
-            holds something else, or slices are asked for without events in memory.
+        ConfigError: If the runs do not have the metric, the plan does not have the row, a row has
+            the name of a file of the table, a folder holds something else, or slices are asked for
+            without events in memory.
         DataError: If the log cannot be read.
     """
     evaluate = plan.cells[0].config.evaluate
@@ -54,6 +56,11 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
         raise ConfigError(
             f"--against must be one of {', '.join(rows)}, the rows of {plan.name}, but is "
             f"{shown(against)}."
+        )
+    if taken := next((one for one in rows if one.startswith(_FILES)), None):
+        raise ConfigError(
+            f"The names of rows must not begin with {' or '.join(_FILES)}, as the files of the "
+            f"table do, but one is {shown(taken)}; rename its configuration."
         )
     if plan.slices and is_folder(plan.cells[0].config.data.source):
         raise ConfigError(
@@ -72,7 +79,7 @@ def _rows_of(cell: Cell) -> list[str]:
 
 def check_results(folder: Path) -> None:
     """Refuses to replace files that do not belong to a table."""
-    found = sorted(path.name for name in (RESULTS, PLOT) for path in folder.glob(f"{name}.*"))
+    found = sorted(path.name for name in _FILES for path in folder.glob(f"{name}*"))
     if not found:
         return
     try:
