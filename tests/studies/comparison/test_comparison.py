@@ -76,6 +76,7 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
         r"that of \w+ \(the best counting model by validation\), with", " ".join(out.split())
     )
     check_agreement(to, out)
+    check_leaks(to)
     (to / "shop-leave-one-out").rename(to / "shop")
     first = without_seconds(to / "shop")
     assert {row["model"] for row in first} == {"pop", "transition"}
@@ -113,6 +114,21 @@ def check_agreement(to, out):
     # Later events of a user are known to its history, and no training event is later than a test.
     assert found["splits"]["temporal-all"]["leaks"]["tests_before_training"] == 0
     assert found["splits"]["leave-one-out"]["leaks"]["tests_before_training"] > 0
+
+
+def check_leaks(to):
+    """The table has the sentences that the trainings print; a temporal split has none."""
+    printed = (to / "shop-leave-one-out" / "pop" / "seed-1.log").read_text()
+    (shares,) = re.findall(
+        r"^\S+% of the test events have .*\n.* as the event before\.$", printed, re.M
+    )
+    for split, expected in (("leave-one-out", 1), ("temporal-all", 0)):
+        for suffix in ("txt", "md"):
+            text = " ".join((to / f"shop-{split}" / f"results.{suffix}").read_text().split())
+            assert text.count(f"Leakage: {' '.join(shares.split())}") == expected
+    found = json.loads((to / "shop-leave-one-out" / "results.json").read_text())["leaks"]
+    assert f"{found['tests_before_training']:.1%} of the test events have training" in shares
+    assert "leaks" not in json.loads((to / "shop-temporal-all" / "results.json").read_text())
 
 
 def test_kendall_tau():

@@ -17,7 +17,7 @@ from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan
 from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
-from tfrec_attn.studies.finished_runs import load_report
+from tfrec_attn.studies.finished_runs import load_leaks, load_report
 from tfrec_attn.training.training_run import resolve
 
 RESULTS, PLOT = "results", "plot"
@@ -169,8 +169,9 @@ def _make_table(plan: LogPlan, cells: Sequence[Cell], failed: dict[str, str]) ->
     else:
         counts = any(row.counts for row in rows)
         reason = f"the best {'counting model' if counts else 'row'} by validation"
+    leaks = load_leaks(cells[0].folder)
     return ComparisonTable(
-        plan.name, rows, plan.metric, failed, plan.in_order, found, plan.note, reason
+        plan.name, rows, plan.metric, failed, plan.in_order, found, plan.note, reason, leaks
     )
 
 

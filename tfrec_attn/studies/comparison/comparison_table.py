@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrec_attn.cli.terminal import align
+from tfrec_attn.data.sequences.leakage import LeakReport
 from tfrec_attn.errors import shorten
 from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.studies.comparison.comparison_results import LEVEL, Row
@@ -40,6 +41,7 @@ class ComparisonTable:
         note: A sentence for the caption, or an empty text (default).
         reason: Why the rows are compared with the one that they are, such as "the best row by
             validation"; an empty text (default) where the user named it.
+        leaks: What the trainings know of later events, or None (default).
     """
 
     def __init__(
@@ -52,12 +54,13 @@ class ComparisonTable:
         slices: Sequence[Slices] = (),
         note: str = "",
         reason: str = "",
+        leaks: LeakReport | None = None,
     ):
         self.log, self.metric, self.failed = log, metric, failed
         self.rows = list(rows) if in_order else sorted(rows, key=lambda row: row.test[metric])
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics = list(rows[0].test)
-        self._slices, self._note, self._reason = slices, note, reason
+        self._slices, self._note, self._reason, self._leaks = slices, note, reason, leaks
         # Runs of earlier versions have none.
         self._lists = list(next((row.lists for row in rows if row.lists), {}))
 
@@ -94,15 +97,18 @@ class ComparisonTable:
 
     def text(self) -> str:
         """Returns aligned text."""
-        caption = textwrap.fill(self.caption(), 100, break_on_hyphens=False)
+        caption = _filled(self.caption())
+        notes = [f"\n{_filled(one)}" for one in self._notes()]
         more = [f"\n{title}\n\n{align(lines)}" for title, lines in self._more_tables()]
-        return "\n".join([caption, "", align(self._lines()), *self._failures(), *more])
+        return "\n".join([caption, "", align(self._lines()), *self._failures(), *notes, *more])
 
     def markdown(self) -> str:
         """Returns a table in Markdown."""
         failures = [f"- {one.strip()}" for one in self._failures()]
         parts = [self.caption(), "", *_markdown_table(self._lines())]
         parts += ["", *failures] if failures else []
+        for note in self._notes():
+            parts += ["", note]
         for title, lines in self._more_tables():
             parts += ["", title, "", *_markdown_table(lines)]
         return "\n".join(parts) + "\n"
@@ -156,6 +162,7 @@ class ComparisonTable:
             "against": self.against,
             "rows": [row.to_dict() for row in self.rows],
             "failed": self.failed,
+            **({"leaks": self._leaks.to_dict()} if self._leaks else {}),
         }
         if self._slices:
             tree["slices"] = [
@@ -216,8 +223,16 @@ class ComparisonTable:
             lines.append([row.model, *(f"{mean:.4f}" for mean in means)])
         return f"{self.metric} by {slices.name}:", lines
 
+    def _notes(self) -> list[str]:
+        """Returns paragraphs below the first table."""
+        return [f"Leakage: {' '.join(str(self._leaks).split())}"] if self._leaks else []
+
     def _failures(self) -> list[str]:
         return [f"\n{model} was not trained: {reason}" for model, reason in self.failed.items()]
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
 def _markdown_table(lines: list[list[str]]) -> list[str]:
