@@ -37,7 +37,7 @@ from tfrec_attn.studies.comparison.comparison_run import NothingTrained, check_p
 from tfrec_attn.studies.comparison.comparison_search import Budget, default_ranges, search_rows
 from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 from tfrec_attn.studies.comparison.comparison_training import is_finished, train_cells
-from tfrec_attn.studies.comparison.split_agreement import kendall_tau
+from tfrec_attn.studies.comparison.split_agreement import kendall_tau, split_agreement
 from tfrec_attn.studies.finished_runs import load_report
 from tfrec_attn.training.training_run import resolve
 
@@ -102,7 +102,10 @@ def check_agreement(to, out):
     """The files on several splits have the metrics of their tables."""
     text = (to / "shop-splits.txt").read_text()
     assert text in out
-    assert re.search(r"^leave-one-out and temporal-all: tau -?\d\.\d{3}$", text, re.MULTILINE)
+    told = (
+        r"^leave-one-out and temporal-all: tau -?1\.000 over 2 rows\nWith fewer than 5 rows, tau "
+    )
+    assert re.search(told, text, re.MULTILINE)
     found = json.loads((to / "shop-splits.json").read_text())
     assert list(found["splits"]) == ["leave-one-out", "temporal-all"]
     for split, one in found["splits"].items():
@@ -138,6 +141,29 @@ def test_kendall_tau():
     # Of three pairs, two differ in the second list: 2 / sqrt(3 * 2).
     assert kendall_tau([1, 2, 3], [1, 1, 2]) == pytest.approx(2 / 6**0.5)
     assert np.isnan(kendall_tau([1, 2], [5, 5])) and np.isnan(kendall_tau([1], [2]))
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_few_rows_say_little(shop, cells, count):
+    """With one exchange, tau of n rows is 1 - 4 / (n (n - 1))."""
+    row = rows_of(cells)[0]
+
+    def table(values):
+        rows = [
+            dataclasses.replace(row, model=f"m{place}", test={"MRR": value})
+            for place, value in enumerate(values)
+        ]
+        return ComparisonTable("logs", rows, "MRR", {})
+
+    split = prepare_data(load(str(shop))).split
+    values = [0.1, 0.2, 0.3, 0.4, 0.5][:count]
+    swapped = [values[1], values[0], *values[2:]]
+    found = {"a": (table(values), split), "b": (table(swapped), split)}
+    text, figures = split_agreement("logs", found)
+    tau = 1 - 4 / (count * (count - 1))
+    assert f"a and b: tau {tau:.3f} over {count} rows\n" in text
+    assert ("With fewer than 5 rows, tau says little" in text) == (count == 4)
+    assert json.loads(figures)["agreement"][0]["tau"] == pytest.approx(tau)
 
 
 def test_plan_of_a_split(shop, tmp_path):
