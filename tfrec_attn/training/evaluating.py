@@ -92,6 +92,16 @@ def report(ranks: np.ndarray, config: Config, part: str, users: np.ndarray) -> d
     return metrics
 
 
+def is_baseline(config: Config) -> bool:
+    """Whether a configuration is that of one of `BASELINES`, with the same settings."""
+    name = config.model.name
+    if name not in BASELINES:
+        return False
+    same_length = config.data.max_length == _MAX_LENGTH or not models.uses_history(name)
+    defaults = models.parameters(name)
+    return same_length and {**defaults, **config.model.parameters} == defaults
+
+
 def rank_baselines(config: Config, split: Split) -> dict[str, np.ndarray]:
     """Returns the ranks of the test events by each of `BASELINES`, with its defaults.
 

@@ -279,7 +279,7 @@ RANKS_OF = {
 }
 
 
-def write_run(cell, ranks, rule="a", valid=None, sha=None, **more):
+def write_run(cell, ranks, rule="a", valid=None, sha=None, baselines=None, **more):
     """Writes what a comparison reads of a run."""
     ranks = np.asarray(ranks, np.int32)
     cell.folder.mkdir(parents=True)
@@ -308,6 +308,7 @@ def write_run(cell, ranks, rule="a", valid=None, sha=None, **more):
             "parameters": 1234,
             "data": {"sha256": sha},
             "protocol": protocol,
+            "baselines": baselines or {},
         },
     )
 
@@ -716,6 +717,27 @@ def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
             "0.9000; add it to --models to compare with it.\n"
         )
         assert (sentence in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [("neighbours: 3", True), ("neighbours: 200", False)]
+)
+def test_a_baseline_with_other_settings_than_the_row_of_its_name(tmp_path, settings, told):
+    """The defaults are 200 neighbours; a row that has them is the baseline itself."""
+    source = write_yaml(
+        tmp_path / "logs",
+        pop="model: {name: pop}\n",
+        transition=f"model: {{name: transition, {settings}}}\n",
+    )
+    cells = plan_log(source, None, [], 1, tmp_path / "to").cells
+    for cell in cells:
+        write_run(cell, [11, 12, 13], baselines={"transition": {"MRR": 0.9}})
+    table = ComparisonTable("logs", compare_rows(rows_of(cells), "MRR"), "MRR", {})
+    note = (
+        "note: transition with its default settings, a baseline of every run, has MRR 0.9000; the "
+        "row transition has other settings."
+    )
+    assert comparison_run._better_baseline(cells, table) == (note if told else None)
 
 
 def test_a_row_has_no_name_of_a_file_of_the_table(tmp_path):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.commands import TINY, assert_refused, run_command
-from tfrec_attn import report, train
-from tfrec_attn.config import Config
+from tfrec_attn import models, report, train
+from tfrec_attn.config import Config, load
 from tfrec_attn.config.loading import with_values
 from tfrec_attn.files.checksums import SUMS
 from tfrec_attn.pages.charts import Bar, bars, heat_map, lines
@@ -20,6 +20,7 @@ from tfrec_attn.pages.elements import document, element, table
 from tfrec_attn.runs.run_files import METRICS, RANKS, write_json
 from tfrec_attn.studies.report.report import _names
 from tfrec_attn.studies.report.run_findings import popularity_shares
+from tfrec_attn.training.evaluating import is_baseline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 # Ids that would be elements if they were not escaped.
@@ -143,6 +144,25 @@ def test_parts_of_the_page(folder, page):
     alone = Page(make(folder, "pop"))
     assert "nearest by the learned vectors" not in alone.text and "figure" not in alone.tags
     assert "Side by side" not in alone.text
+    # A run that is a baseline itself is not compared with itself.
+    rows = [row[0] for row in alone.table(["model", "HR@5"])[1:]]
+    assert rows[:3] == ["transition", "decayed_transitions", "pop"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["model.name=decayed_transitions"], True),
+        (["model.name=decayed_transitions", "model.neighbours=200"], True),
+        (["model.name=decayed_transitions", "model.neighbours=100"], False),
+        (["model.name=transition", "data.max_length=49"], False),
+        (["model.name=pop", "data.max_length=49"], True),
+        (["model.name=item_knn"], False),
+    ],
+)
+def test_runs_that_are_a_baseline(given, expected):
+    """The baselines have 200 neighbours and histories of 50 events."""
+    assert is_baseline(load(None, given, models.recommended)) == expected
 
 
 def make(folder, *arguments):

@@ -177,15 +177,24 @@ def _make_table(plan: LogPlan, cells: Sequence[Cell], failed: dict[str, str]) ->
 
 def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
     """Returns a note on a baseline of the runs that is better than what rows are compared with."""
+    from tfrec_attn.training.evaluating import is_baseline
+
+    metric = table.metric
     baselines = run_files.load_metrics(cells[0].folder).get("baselines", {})
-    base = next(row.test[table.metric] for row in table.rows if row.difference is None)
-    values = {name: metrics.get(table.metric, 0.0) for name, metrics in baselines.items()}
+    base = next(row.test[metric] for row in table.rows if row.difference is None)
+    values = {name: metrics.get(metric, 0.0) for name, metrics in baselines.items()}
     best = max(values, key=values.get, default=None)
-    if best is None or values[best] <= base or best in {row.model for row in table.rows}:
+    rows = {cell.config.model.name for cell in cells if is_baseline(resolve(cell.config))}
+    if best is None or values[best] <= base or best in rows:
         return None
+    if best in {row.model for row in table.rows}:
+        return (
+            f"note: {best} with its default settings, a baseline of every run, has {metric} "
+            f"{values[best]:.4f}; the row {best} has other settings."
+        )
     return (
-        f"note: {best}, a baseline of every run that is not a row of this table, has "
-        f"{table.metric} {values[best]:.4f}; add it to --models to compare with it."
+        f"note: {best}, a baseline of every run that is not a row of this table, has {metric} "
+        f"{values[best]:.4f}; add it to --models to compare with it."
     )
 
 

@@ -22,7 +22,7 @@ from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.items import load_items, titles_of
 from tfrec_attn.runtime.process import set_precision
 from tfrec_attn.studies.finished_runs import load_ranks, load_report
-from tfrec_attn.training.evaluating import rank_and_list, rank_baselines
+from tfrec_attn.training.evaluating import is_baseline, rank_and_list, rank_baselines
 
 METRIC = "NDCG@10"
 _MAP = 12  # events of an attention map
@@ -98,7 +98,7 @@ class RunFindings:
         metric: Metric of the differences and slices.
         model: Name of the model.
         rows: Name -> `Measured`, of the baselines, of the model without a prior, and last of the
-            run.
+            run. A run that is a baseline itself is only the last.
         best_baseline: Baseline with the best `metric`.
         difference: Of the run to it.
         users: User of each test event, int [U].
@@ -137,6 +137,9 @@ class RunFindings:
     def _set_metrics(self, baselines: dict[str, np.ndarray], ranks: dict[str, np.ndarray]) -> None:
         """Sets the metrics, given the ranks by the baselines and those of the run."""
         name = extensions.short_name(self.config.model.name)
+        if is_baseline(self.config):
+            # It would be compared with itself.
+            baselines = {one: baselines[one] for one in baselines if one != name}
         found = {f"{one} (default)" if one == name else one: baselines[one] for one in baselines}
         names = list(found)
         if "test_alone" in ranks:
