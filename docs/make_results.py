@@ -25,7 +25,7 @@ from results_sections import COUNTS, PUBLISHED, SECTIONS, Section
 from tfrec_attn.files.writing import replace_text
 
 # Columns of the table of a comparison; a part that unfolds has all.
-_SHORT = ("model", "HR@10", "NDCG@10", "MRR", "difference", "p", "", "epoch", "s/epoch")
+_SHORT = ("model", "HR@10", "NDCG@10", "MRR", "sd", "difference", "p", "", "epoch", "s/epoch")
 _REPORT, _CELL = "report.html", 'class="cell"'
 _STYLE = 'style="background:white;font:12px sans-serif;'
 _HEAT_MAP = (

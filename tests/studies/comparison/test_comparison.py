@@ -457,6 +457,17 @@ def test_a_table_in_all_formats(cells):
         assert [float(line["MRR_low"]), float(line["MRR_high"])] == row["intervals"]["MRR"]
     assert float(lines[2]["p_adjusted"]) == tree["rows"][2]["difference"]["p_adjusted"]
     assert lines[3]["error"] == "No times."
+    # One of twelve events is a hit with the first seed only; a single seed has no deviation.
+    deviation = np.std([1, 11 / 12], ddof=1)
+    assert float(lines[2]["HR@10_sd"]) == pytest.approx(deviation) and lines[1]["HR@10_sd"] == ""
+    gains = [np.mean([value, *map(gain, RANKS_OF["good"][1:])]) for value in (1, 0)]
+    spread = f"{np.std(gains, ddof=1):.4f}"
+    assert re.search(
+        rf"^model +HR@10 +NDCG@10 +MRR +sd +difference .*\n.*\n.*\ngood .* {spread} +\+0",
+        table.text(),
+        re.M,
+    )
+    assert "seeds 1 to 2; sd: standard deviation of NDCG@10" in table.caption()
     good = f"{tree['rows'][2]['test']['HR@10']:.4f}"
     assert re.search(rf"^good +{good} .* better +3 of 5 +2\.0 +1,234 +2$", table.text(), re.M)
     assert "a_b was not trained: No times." in table.text()
@@ -466,6 +477,7 @@ def test_a_table_in_all_formats(cells):
     odd = ComparisonTable(
         "a\nb", [dataclasses.replace(rows[0], model="a|b_~", difference=None)], "MRR", {}
     )
+    assert " sd " not in odd.text()
     # A line break in the name of a log would end the comment of the caption.
     assert odd.latex().startswith("% a\\nb: 12 test events")
     assert "| a\\|b_~ |" in odd.markdown() and r"a|b\_\textasciitilde{} &" in odd.latex()

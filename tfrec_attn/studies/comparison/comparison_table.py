@@ -59,7 +59,7 @@ class ComparisonTable:
         self.log, self.metric, self.failed = log, metric, failed
         self.rows = list(rows) if in_order else sorted(rows, key=lambda row: row.test[metric])
         self.against = next(row.model for row in rows if row.difference is None)
-        self._metrics = list(rows[0].test)
+        self._metrics, self._seeds = list(rows[0].test), max(row.seeds for row in rows)
         self._slices, self._note, self._reason, self._leaks = slices, note, reason, leaks
         # Runs of earlier versions have none.
         self._lists = list(next((row.lists for row in rows if row.lists), {}))
@@ -67,8 +67,12 @@ class ComparisonTable:
     def caption(self) -> str:
         """Returns what the figures are, in sentences."""
         protocol, count = self.rows[0].protocol, len(next(iter(self.rows[0].values.values())))
-        seeds = max(row.seeds for row in self.rows)
-        mean = f"Mean of seeds 1 to {seeds}. " if seeds > 1 else ""
+        mean = ""
+        if self._seeds > 1:
+            mean = (
+                f"Mean of seeds 1 to {self._seeds}; sd: standard deviation of {self.metric} over "
+                "the seeds. "
+            )
         mean += f"{self._note} " if self._note else ""
         which = protocol.get("targets")
         against = f"{self.against} ({self._reason})" if self._reason else self.against
@@ -136,7 +140,8 @@ class ComparisonTable:
     def csv(self) -> str:
         """Returns all figures, a line for each model."""
         text = io.StringIO()
-        ends = [f"{metric}{end}" for metric in self._metrics for end in ("", "_low", "_high")]
+        suffixes = ("", "_low", "_high", "_sd")
+        ends = [f"{metric}{end}" for metric in self._metrics for end in suffixes]
         valid = [f"valid_{metric}" for metric in self._metrics]
         columns = ["model", "seeds", *ends, *valid, *_COMPARED, *FIGURES, *self._lists, "error"]
         table = csv.DictWriter(text, columns, "", "ignore", lineterminator="\n")
@@ -144,7 +149,8 @@ class ComparisonTable:
         for row in self.rows:
             found = {"model": row.model, "seeds": row.seeds, **row.test, **row.figures, **row.lists}
             for metric, (low, high) in row.intervals.items():
-                found |= {f"{metric}_low": low, f"{metric}_high": high}
+                deviation = row.deviations[metric] if row.seeds > 1 else ""
+                found |= {f"{metric}_low": low, f"{metric}_high": high, f"{metric}_sd": deviation}
             found |= {f"valid_{metric}": value for metric, value in row.valid.items()}
             if row.difference is not None:
                 found |= dict(zip(_COMPARED, (*row.difference, row.p), strict=True))
@@ -179,8 +185,9 @@ class ComparisonTable:
         return json.dumps(tree, indent=2) + "\n"
 
     def _lines(self) -> list[list[str]]:
-        header = ["model", *self._metrics, "difference", "p", "", "epoch", "s/epoch", "parameters"]
-        return [[*header, "MB"], *map(self._line, self.rows)]
+        spread = ["sd"] if self._seeds > 1 else []
+        header = ["model", *self._metrics, *spread, "difference", "p", ""]
+        return [[*header, "epoch", "s/epoch", "parameters", "MB"], *map(self._line, self.rows)]
 
     def _line(self, row: Row) -> list[str]:
         figures, cells = row.figures, [row.model]
@@ -188,6 +195,8 @@ class ComparisonTable:
             low, high = row.intervals[metric]
             interval = f" ({low:.4f}-{high:.4f})" if metric == self.metric else ""
             cells.append(f"{row.test[metric]:.4f}{interval}")
+        if self._seeds > 1:
+            cells.append(f"{row.deviations[self.metric]:.4f}" if row.seeds > 1 else "")
         if row.difference is None:
             cells += ["", "", ""]
         else:
