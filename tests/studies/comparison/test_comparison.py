@@ -326,6 +326,9 @@ def cells(tmp_path):
     for cell in plan.cells:
         ranks = RANKS_OF[cell.model]
         write_run(cell, ranks if cell.seed == 1 else [MISS, *ranks[1:]])
+    # Its second seed has its best epoch later than the first one, of as many epochs.
+    report = json.loads((plan.cells[-1].folder / METRICS).read_text())
+    write_json(plan.cells[-1].folder / METRICS, {**report, "best_epoch": 4})
     return plan.cells
 
 
@@ -345,7 +348,8 @@ def test_rows_against_values_by_hand(cells):
     assert good.test["NDCG@10"] == pytest.approx(np.mean(gains))
     low, high = good.intervals["NDCG@10"]
     assert low < good.test["NDCG@10"] < high
-    assert good.figures["epochs"] == 5
+    assert (good.figures["best_epoch"], good.figures["epochs"]) == (3.5, 5)
+    assert good.epochs == {"best_epoch": [3, 4], "epochs": [5, 5]}
 
 
 def test_rows_are_compared_with_the_best_counting_model(cells):
@@ -469,7 +473,7 @@ def test_a_table_in_all_formats(cells):
     )
     assert "seeds 1 to 2; sd: standard deviation of NDCG@10" in table.caption()
     good = f"{tree['rows'][2]['test']['HR@10']:.4f}"
-    assert re.search(rf"^good +{good} .* better +3 of 5 +2\.0 +1,234 +2$", table.text(), re.M)
+    assert re.search(rf"^good +{good} .* better +3-4 of 5 +2\.0 +1,234 +2$", table.text(), re.M)
     assert "a_b was not trained: No times." in table.text()
     assert re.search(rf"^\| good \| {good} \|.*\| better \|", table.markdown(), re.M)
     assert f"good & \\textbf{{{good}}}" in table.latex()

@@ -31,6 +31,7 @@ class Row:
         intervals: 95 % bootstrap interval of each mean, over the users.
         deviations: Standard deviation of each test metric over the seeds; 0 for one seed.
         figures: Those of `FIGURES`, means over the seeds.
+        epochs: "best_epoch" and "epochs" -> the lowest and the highest of the seeds.
         lists: Means over the seeds of the figures of `list_metrics`; empty for a model without the
             prior that its run has.
         values: Test metric -> its mean over the seeds for each event, float64 [U].
@@ -48,6 +49,7 @@ class Row:
     intervals: dict[str, list[float]]
     deviations: dict[str, float]
     figures: dict[str, float]
+    epochs: dict[str, list[int]]
     values: dict[str, np.ndarray] = dataclasses.field(repr=False)
     users: np.ndarray | None = dataclasses.field(repr=False)
     protocol: dict[str, Any] = dataclasses.field(repr=False)
@@ -64,8 +66,8 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the row for JSON."""
-        names = ("model", "seeds", "valid", "test", "intervals", "deviations", "figures", "lists")
-        found = {name: getattr(self, name) for name in names}
+        names = ("model", "seeds", "valid", "test", "intervals", "deviations", "figures")
+        found = {name: getattr(self, name) for name in (*names, "epochs", "lists")}
         if self.difference is not None:
             found["difference"] = {**self.difference._asdict(), "p_adjusted": self.p}
             found["verdict"] = self.verdict or "no difference shown"
@@ -167,6 +169,10 @@ def _row(
         },
         figures={
             figure: float(np.mean([report[figure] for report in reports])) for figure in FIGURES
+        },
+        epochs={
+            name: [end(report[name] for report in reports) for end in (min, max)]
+            for name in ("best_epoch", "epochs")
         },
         lists=_means([report.get("lists", {}) for report in reports]),
         values=values,

@@ -206,7 +206,7 @@ class ComparisonTable:
         trained = figures["epochs"] > 0
         return [
             *cells,
-            f"{figures['best_epoch']:.0f} of {figures['epochs']:.0f}" if trained else "",
+            " of ".join(map(_span, row.epochs.values())) if trained else "",
             f"{figures['seconds_per_epoch']:.1f}" if trained else "",
             f"{figures['parameters']:,.0f}",
             f"{figures['peak_memory_mb']:,.0f}",
@@ -238,6 +238,11 @@ class ComparisonTable:
 
     def _failures(self) -> list[str]:
         return [f"\n{model} was not trained: {reason}" for model, reason in self.failed.items()]
+
+
+def _span(ends: list[int]) -> str:
+    """Returns two numbers such as 31-37, and equal ones as one."""
+    return "-".join(map(str, dict.fromkeys(ends)))
 
 
 def _filled(text: str) -> str:
