@@ -85,6 +85,9 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
     (pop,) = [row for row in first if row["model"] == "pop"]
     for name, value in report["test"].items():
         assert float(pop[name]) == pytest.approx(value, rel=1e-6)
+        # All commands draw the same users.
+        ends = [float(pop[f"{name}_{end}"]) for end in ("low", "high")]
+        assert ends == pytest.approx(report["test_interval"][name], rel=1e-6)
     before = (to / "shop" / "pop" / "seed-1" / METRICS).stat().st_mtime_ns
     for path in sorted((to / "shop" / "transition" / "seed-1").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()

@@ -13,7 +13,7 @@ from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split, item_counts, split_checksum
 from tfrec_attn.data.sequences.transitions import Transitions, count_transitions
 from tfrec_attn.errors import ConfigError, shown
-from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
+from tfrec_attn.evaluation.held_out import values_of
 from tfrec_attn.evaluation.paired_tests import paired_difference
 from tfrec_attn.evaluation.ranking import MISS
 from tfrec_attn.evaluation.slices import event_slices
@@ -22,14 +22,18 @@ from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.items import load_items, titles_of
 from tfrec_attn.runtime.process import set_precision
 from tfrec_attn.studies.finished_runs import load_ranks, load_report
-from tfrec_attn.training.evaluating import is_baseline, rank_and_list, rank_baselines
+from tfrec_attn.training.evaluating import (
+    intervals,
+    is_baseline,
+    rank_and_list,
+    rank_baselines,
+)
 
 METRIC = "NDCG@10"
 _MAP = 12  # events of an attention map
 _EXAMPLES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _ITEMS, _NEIGHBOURS = 10, 5
 _GROUPS = 10
-_RESAMPLES = 1000  # where the run has no interval
 
 
 class Measured(NamedTuple):
@@ -197,9 +201,7 @@ def _split_of(folder: Path, report: dict[str, Any]) -> Split:
 def _measure(ranks: np.ndarray, config: Config, users: np.ndarray) -> Measured:
     values = values_of(ranks, config.evaluate.k)
     means = {name: float(one.mean()) for name, one in values.items()}
-    resamples = config.evaluate.bootstrap or _RESAMPLES
-    intervals = bootstrap_intervals(values, resamples, config.train.seed, users)
-    return Measured(values, means, intervals)
+    return Measured(values, means, intervals(values, config, users))
 
 
 def _curves(folder: Path) -> dict[str, list[float]]:
