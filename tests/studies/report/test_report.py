@@ -136,6 +136,7 @@ def test_parts_of_the_page(folder, page):
     slices = [one for one in page.tables if one[0][1] == "events"]
     assert slices and all(sum(int(row[1]) for row in one[1:]) == 40 for one in slices)
     assert "short queries" in page.text and "long queries" in page.text
+    assert re.search(r"short queries, from 0 to [01]", page.text)
     assert "loss" in page.text and "validation MRR" in page.text
     assert re.search(r"split leave-one-out; protocol [0-9a-f]{16}", page.text)
     environment = dict(row[:2] for row in page.table(["figure", "value"]) if len(row) == 2)
@@ -253,6 +254,28 @@ def test_charts():
     assert [y for _, y in points] == [12, 190, 101] and points[2][0] > points[1][0] > points[0][0]
     cells = heat_map(np.array([[1.0, 4.0]]), ["r"], ["a", "b"], "map")
     assert [one.get("fill-opacity") for one in cells if one.tag == "rect"] == ["0.250", "1.000"]
+    # The scale has the same colours, and the numbers of its ends.
+    (scale,) = [one for one in cells if one.tag == "g"]
+    shades = [one.get("fill-opacity") for one in scale if one.get("class") == "cell"]
+    assert [float(one) for one in shades] == [0, 0.25, 0.5, 0.75, 1]
+    assert [one.text for one in scale if one.tag == "text"] == ["0", "4"]
+
+
+LONG = "decayed_transitions, comparisons/shop-with-a-long-name/decayed_transitions/seed-"
+
+
+def test_long_names_stand_above_their_bars():
+    chart = list(bars([Bar(f"{LONG}1", 2.0), Bar("pop", 1.0)], "two"))
+    names = [one for one in chart if one.tag == "text" and one.get("x") == "0"]
+    # 480 units have room for 60 letters of 8; paths differ at their ends.
+    assert [one.text for one in names] == [f"…{LONG[-58:]}1", "pop"]
+    rects = [one for one in chart if one.tag == "rect"]
+    assert [one.get("x") for one in rects] == ["0", "0"]
+    for name, rect, above in zip(names, rects, [None, rects[0]], strict=True):
+        assert float(name.get("y")) < float(rect.get("y"))
+        if above is not None:
+            end = float(above.get("y")) + float(above.get("height"))
+            assert float(name.get("y")) - 13 >= end
 
 
 def test_the_best_epoch_is_marked():
@@ -279,3 +302,28 @@ def test_in_a_browser(folder, page, tmp_path):
     done = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "CONSOLE" not in done.stderr
     assert Page(done.stdout).tables == page.tables
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+def test_no_text_of_a_chart_is_clipped(tmp_path):
+    charts = [
+        bars([Bar(name, 2.0, [1.0, 4.0]), Bar("pop", 1.0)], "two")
+        for name in ("decayed_transitions", "decayed_transitions (default)", f"{LONG}1")
+    ]
+    charts.append(heat_map(np.array([[0.123]]), ["r"], ["c"], "map"))
+    script = element(
+        "script",
+        "document.title = [...document.querySelectorAll('text')].map(one => {"
+        "const box = one.getBoundingClientRect();"
+        "const all = one.ownerSVGElement.getBoundingClientRect();"
+        "return box.left >= all.left && box.right <= all.right && box.bottom <= all.bottom + 1;})",
+    )
+    path = tmp_path / "charts.html"
+    path.write_text(document("charts", "<!doctype html>", *charts, script))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    done = subprocess.run(
+        [CHROMIUM, *options, "--window-size=500,900", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    (found,) = re.findall("<title>([^<]*)</title>", done.stdout.partition("<style>")[0])
+    assert found.split(",") == ["true"] * (3 * 4 + 4)
