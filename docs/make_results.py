@@ -25,7 +25,7 @@ from results_sections import COUNTS, PUBLISHED, SECTIONS, Section
 from tfrec_attn.files.writing import replace_text
 
 # Columns of the table of a comparison; a part that unfolds has all.
-_SHORT = ("model", "HR@10", "NDCG@10", "MRR", "difference", "p", "", "epoch", "s/epoch")
+_SHORT = ("model", "HR@10", "NDCG@10", "MRR", "sd", "difference", "p", "", "epoch", "s/epoch")
 _REPORT, _CELL = "report.html", 'class="cell"'
 _STYLE = 'style="background:white;font:12px sans-serif;'
 _HEAT_MAP = (
@@ -33,6 +33,7 @@ _HEAT_MAP = (
     "are the latest of the history, oldest first.\n"
 )
 _TRANSITIONS = "NDCG@10 by transitions to the target:"
+_LEAKS = "Leakage: "
 _LEGEND = " In parentheses:"
 _PUBLISHED_TITLE = "Published figures"
 ROOT = Path(__file__).resolve().parents[1]
@@ -257,6 +258,8 @@ def _unfolding(text: str) -> list[str]:
         place = others.index(_TRANSITIONS)
         shown += others[place : place + 2]
         del others[place : place + 2]
+    shown += [one for one in others if one.startswith(_LEAKS)]
+    others = [one for one in others if not one.startswith(_LEAKS)]
     summary = "All metrics, lists and other slices" if others[2:] else "All metrics and lists"
     opening = f'<details markdown="1"><summary>{summary}</summary>'
     return [f"{one}\n" for one in (*shown, opening, table, *others, "</details>")]

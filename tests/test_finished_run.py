@@ -244,13 +244,11 @@ def test_ranks_replace_earlier_ranks_and_nothing_else(trained, tmp_path):
     assert path.read_text().count("\n") > 2
 
 
-def test_ranks_that_cannot_be_written(trained, tmp_path):
-    assert_refused(
-        run_command(evaluate.main, trained[0], "--ranks", tmp_path / "no" / "ranks.tsv"),
-        2,
-        "--ranks",
-        "cannot be written",
-    )
+def test_ranks_that_cannot_be_written(tmp_path):
+    """The file is checked before anything is read."""
+    path = tmp_path / "no" / "ranks.tsv"
+    result = run_command(evaluate.main, tmp_path / "no run", "--ranks", path)
+    assert_refused(result, 2, f"--ranks {path} cannot be written: there is no folder")
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,7 @@ def test_a_section_with_its_claim(results):
     paragraphs = [
         "The caption. In parentheses: an interval.",
         table,
+        "Leakage: 1.0% of the events.",
         lists,
         by_transitions,
         "NDCG@10 by time:",
@@ -56,9 +57,9 @@ def test_a_section_with_its_claim(results):
     assert f"## {section.title}\n" in text
     short = "| model | p |\n| --- | --- |\n| attrec |  |"
     assert (
-        f"The caption. Differences in MRR are to pop.\n\n{short}\n\n{by_transitions}\n\n<details"
-        in text
-    )
+        f"The caption. Differences in MRR are to pop.\n\n{short}\n\n{by_transitions}\n\n"
+        "Leakage: 1.0% of the events.\n\n<details"
+    ) in text
     assert f"other slices</summary>\n\n{table}\n\n{lists}\n\nNDCG@10 by time:\n\n| a |\n" in text
     assert "```text\npython -m x\n```\n\nMade on 2026-01-02 from commit abc, 2 cores.\n" in text
     assert (

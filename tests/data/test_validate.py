@@ -289,8 +289,9 @@ def test_rejected_lines_are_counted(command, tmp_path):
         ),
         (["{log}", "--to", "{folder}"], "--to {folder} exists; name a new folder, or remove it."),
         (
-            ["{log}", "--to", "{folder}/bad.json/x"],
-            "--to {folder}/bad.json/x cannot be written: Not a directory.",
+            ["{folder}/no.csv", "--to", "{folder}/bad.json/x"],
+            "--to {folder}/bad.json/x cannot be written: {folder}/bad.json is no writable "
+            "folder; name another folder.",
         ),
         (
             ["{log}", "--serving-log", "{log}", "--vocabulary", "{folder}/none.txt"],

@@ -46,6 +46,19 @@ def test_a_foreign_file_is_not_overwritten(tmp_path, content):
     assert path.read_text() == content
 
 
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
+    for path, why in {
+        tmp_path / "no" / "out.tsv": f"there is no folder {tmp_path / 'no'}; make it, or name",
+        tmp_path: "it is a folder; name a file.",
+        tmp_path / "out.tsv": f"the folder {tmp_path} is read-only; name another file.",
+    }.items():
+        with pytest.raises(ConfigError) as caught:
+            check_output(path, "HEAD", "--out")
+        assert str(caught.value).startswith(f"--out {path} cannot be written: {why}")
+    check_output("/dev/null", "HEAD", "--out")
+
+
 def test_an_earlier_file_is_replaced_completely_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "out.tsv"
     path.write_text("HEAD\nold\n")

@@ -313,7 +313,8 @@ def test_requests_that_fail_end_with_1(capsys, tmp_path, common):
         (["--k", "0"], "k must be a number of items from 1 to 2147483647, but is 0."),
         (
             ["--json", "/no/such/x"],
-            "--json /no/such/x cannot be written: there is no folder /no/such.",
+            "--json /no/such/x cannot be written: there is no folder /no/such; make it, or name "
+            "another file.",
         ),
         (
             ["--target", "10.0.0.1:8500"],

@@ -32,12 +32,32 @@ def append_array(file: BinaryIO, values: np.ndarray) -> None:
 
 
 def check_output(path: str | Path, beginning: str, option: str) -> None:
-    """Checks that a file is new, no regular file, or an earlier one of the same kind.
+    """Checks that a file can be written, and that it replaces nothing but one of the same kind.
 
     Args:
         path: The file.
         beginning: First characters of files of this kind.
         option: The option that names the file, for messages.
+
+    Raises:
+        ConfigError: If it is a folder or in none, or as for `check_kind`.
+    """
+    path = Path(path)
+    start, folder = f"{option} {path} cannot be written", path.parent
+    if not folder.is_dir():
+        raise ConfigError(f"{start}: there is no folder {folder}; make it, or name another file.")
+    if path.is_dir():
+        raise ConfigError(f"{start}: it is a folder; name a file.")
+    if (path.is_file() or not path.exists()) and not os.access(folder, os.W_OK):
+        raise ConfigError(f"{start}: the folder {folder} is read-only; name another file.")
+    check_kind(path, beginning, option)
+
+
+def check_kind(path: str | Path, beginning: str, option: str) -> None:
+    """Checks that a file is new, no regular file, or an earlier one of the same kind.
+
+    Args:
+        path, beginning, option: Those of `check_output`.
 
     Raises:
         ConfigError: If it is another file.

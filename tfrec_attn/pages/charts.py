@@ -7,7 +7,8 @@ import numpy as np
 
 from tfrec_attn.pages.elements import Element, element
 
-_WIDTH, _LABELS, _LINE = 480, 160, 26
+_WIDTH, _LABELS, _LINE, _LETTER = 480, 160, 26, 8
+_SHADES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class Bar(NamedTuple):
@@ -27,32 +28,38 @@ class Bar(NamedTuple):
 
 
 def bars(rows: Sequence[Bar], title: str, digits: int = 4) -> Element:
-    """Returns horizontal bars with their values and intervals."""
+    """Returns horizontal bars with their values and intervals.
+
+    Where a name is too long to stand beside its bar, all names stand above their bars.
+    """
+    beside = all(_LETTER * len(row.label) <= _LABELS - 8 for row in rows)
+    left, height, gap = (_LABELS, _LINE, 5) if beside else (0, _LINE + 18, 23)
     largest = max([row.value for row in rows] + [row.interval[1] for row in rows if row.interval])
-    scale = (_WIDTH - _LABELS - 60) / (largest or 1.0)
+    scale = (_WIDTH - left - 60) / (largest or 1.0)
     parts = []
     for place, row in enumerate(rows):
-        middle, end = place * _LINE + _LINE / 2, _LABELS + row.value * scale
-        kind = "bar run" if row.is_run else "bar"
+        top, end = place * height + gap, left + row.value * scale
+        middle = top + (_LINE - 10) / 2
+        name = (left - 8, middle + 4, "end") if beside else (0, top - 5)
         parts += [
-            _text(row.label, _LABELS - 8, middle + 4, anchor="end"),
+            _text(_ending(row.label, _WIDTH // _LETTER), *name),
             element(
                 "rect",
-                x=_LABELS,
-                y=place * _LINE + 5,
-                width=_number(end - _LABELS),
+                x=left,
+                y=top,
+                width=_number(end - left),
                 height=_LINE - 10,
-                class_=kind,
+                class_="bar run" if row.is_run else "bar",
             ),
         ]
         right = end
         if row.interval:
-            low, right = (_LABELS + one * scale for one in row.interval)
+            low, right = (left + one * scale for one in row.interval)
             parts.append(
                 element("path", d=f"M{_number(low)} {middle}H{_number(right)}", class_="interval")
             )
         parts.append(_text(f"{row.value:.{digits}f}", max(right, end) + 6, middle + 4))
-    return _svg(title, _WIDTH, len(rows) * _LINE, parts)
+    return _svg(title, _WIDTH, len(rows) * height, parts)
 
 
 def lines(values: Mapping[str, Sequence[float]], title: str, mark: int | None = None) -> Element:
@@ -97,7 +104,7 @@ def lines(values: Mapping[str, Sequence[float]], title: str, mark: int | None = 
 def heat_map(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str
 ) -> Element:
-    """Returns a table of cells whose colour is a value relative to the largest one.
+    """Returns a table of cells whose colour is a value relative to the largest one, and a scale.
 
     Args:
         values: [R, C], nonnegative.
@@ -130,8 +137,35 @@ def heat_map(
                     class_="cell",
                 )
             )
-    width = left + len(columns) * size + 70
-    return _svg(title, width, top + len(rows) * size, parts, width)
+    bottom = top + len(rows) * size + 12
+    parts.append(_scale(left, bottom, largest))
+    width = left + max(len(columns) * size + 70, 180)
+    return _svg(title, width, bottom + 22, parts, width)
+
+
+def _scale(left: float, top: float, largest: float) -> Element:
+    """Returns the colours of a heat map from 0 to its largest value."""
+    size = 24
+    cells = [
+        element(
+            "rect",
+            x=left + place * size,
+            y=top,
+            width=size,
+            height=16,
+            fill_opacity=shade,
+            class_="cell",
+        )
+        for place, shade in enumerate(_SHADES)
+    ]
+    box = {"width": size * len(_SHADES), "height": 16, "fill": "none", "stroke": "currentColor"}
+    return element(
+        "g",
+        _text("0", left - 6, top + 13, "end"),
+        *cells,
+        element("rect", x=left, y=top, **box),
+        _text(f"{largest:.3g}", left + size * len(_SHADES) + 6, top + 13),
+    )
 
 
 def _svg(
@@ -155,6 +189,11 @@ def _text(text: str, x: float, y: float, anchor: str | None = None) -> Element:
 
 def _number(value: float) -> str:
     return f"{value:.1f}".removesuffix(".0")
+
+
+def _ending(name: str, length: int) -> str:
+    """Returns the end of a long name, by which paths differ."""
+    return name if len(name) <= length else f"…{name[1 - length :]}"
 
 
 def _short(name: str, length: int = 20) -> str:

@@ -1,11 +1,13 @@
 """What a table or a page needs of a finished run: its figures and its ranks."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tfrec_attn.data.sequences.leakage import LeakReport
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.replay.measured_run import REMEDY, read_report
 from tfrec_attn.runs import run_files
@@ -42,6 +44,21 @@ def load_report(folder: Path, metric: str | None = None, sizes: bool = False) ->
     if not report["protocol"].keys() >= _PROTOCOL:
         raise _damaged(folder / run_files.METRICS)
     return report
+
+
+def load_leaks(folder: Path) -> LeakReport | None:
+    """Returns what the training of a finished run knows of later events.
+
+    None for a temporal split, for which a training does not report it.
+
+    Raises:
+        ConfigError: If its metrics.json is damaged.
+    """
+    if "leaks" not in read_report(folder)["data"]:
+        return None
+    names = [field.name for field in dataclasses.fields(LeakReport)]
+    leaks = read_report(folder, {"data": {"leaks": dict.fromkeys(names, 0)}})["data"]["leaks"]
+    return LeakReport(**{name: leaks[name] for name in names})
 
 
 def load_ranks(folder: Path, events: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:

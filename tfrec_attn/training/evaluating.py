@@ -21,6 +21,7 @@ from tfrec_attn.training.inputs import held_out
 # Counting models that every run is compared with.
 BASELINES = ("pop", "transition", "decayed_transitions")
 _MAX_LENGTH = 50
+_RESAMPLES = 1000  # where a configuration has none
 # Below this number of blocks, eager execution takes less time than tracing.
 _FEW_BLOCKS = 8
 
@@ -83,13 +84,35 @@ def report(ranks: np.ndarray, config: Config, part: str, users: np.ndarray) -> d
         part: "valid" or "test".
         users: User of each event, [U].
     """
-    k, resamples = config.evaluate.k, config.evaluate.bootstrap
+    k = config.evaluate.k
     metrics = {part: summarise(ranks, k)}
-    if resamples:
-        metrics[f"{part}_interval"] = bootstrap_intervals(
-            values_of(ranks, k), resamples, config.train.seed, users
-        )
+    if config.evaluate.bootstrap:
+        metrics[f"{part}_interval"] = intervals(values_of(ranks, k), config, users)
     return metrics
+
+
+def intervals(
+    values: dict[str, np.ndarray], config: Config, users: np.ndarray | None
+) -> dict[str, list[float]]:
+    """Returns the 95 % bootstrap intervals of metrics, the same in all commands.
+
+    Args:
+        values: Metric -> values of the held-out events, float [U].
+        config: Its seed and `evaluate.bootstrap` are used, and 1,000 resamples where that is 0.
+        users: As for `bootstrap_intervals`.
+    """
+    resamples = config.evaluate.bootstrap or _RESAMPLES
+    return bootstrap_intervals(values, resamples, config.train.seed, users)
+
+
+def is_baseline(config: Config) -> bool:
+    """Whether a configuration is that of one of `BASELINES`, with the same settings."""
+    name = config.model.name
+    if name not in BASELINES:
+        return False
+    same_length = config.data.max_length == _MAX_LENGTH or not models.uses_history(name)
+    defaults = models.parameters(name)
+    return same_length and {**defaults, **config.model.parameters} == defaults
 
 
 def rank_baselines(config: Config, split: Split) -> dict[str, np.ndarray]:

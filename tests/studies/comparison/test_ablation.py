@@ -17,6 +17,7 @@ from tfrec_attn.data.sequences.splits import split_checksum
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs.run import prepare_data
 from tfrec_attn.runs.run_files import CONFIG
+from tfrec_attn.studies.comparison.ablation import _baseline
 from tfrec_attn.studies.comparison.ablation_plan import (
     combinations,
     parse_variation,
@@ -156,6 +157,19 @@ def test_without_matplotlib(finished, monkeypatch):
     assert not list(to.glob("plot.*")) and (to / "results.csv").exists()
 
 
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [("attrec", "decayed_transitions"), ("decayed_transitions", "decayed_transitions (default)")],
+)
+def test_the_baseline_of_the_plot(tmp_path, model, name):
+    """Beside rows with other settings of the same model, its name says which settings it has."""
+    path = tmp_path / "own.yaml"
+    path.write_text(f"model: {{name: {model}}}\n")
+    cell = plan_ablation(str(path), {"data.max_length": ["9", "8"]}, [], 1, tmp_path).cells[0]
+    write_run(cell, [1, 2], baselines={"decayed_transitions": {"MRR": 0.25}})
+    assert _baseline(cell, "MRR") == (name, 0.25) and _baseline(cell, "HR@3") is None
+
+
 def test_points_of_the_plot(tmp_path, monkeypatch):
     """The values are those of the table, by line and in order; numbers are places on the axis."""
     figure = pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
@@ -166,7 +180,7 @@ def test_points_of_the_plot(tmp_path, monkeypatch):
         # An end beyond the mean by rounding.
         "dim=$16": [("0", 0.3, 0.30000001, 0.4)],
     }
-    assert draw(lines, "model.user_weight", "MRR", 0.15, tmp_path / "plot") is None
+    assert draw(lines, "model.user_weight", "MRR", ("pop", 0.15), tmp_path / "plot") is None
     (axes,) = drawn[0].axes
     found = {one.get_label(): one for one in axes.containers}
     line, _, (bars,) = found["dim=8"].lines
@@ -174,7 +188,8 @@ def test_points_of_the_plot(tmp_path, monkeypatch):
     np.testing.assert_allclose(bars.get_segments()[0], [[0, 0.05], [0, 0.2]])
     assert set(found) == {"dim=8", r"dim=\$16"}
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("model.user_weight", "MRR")
-    assert [one.get_ydata()[0] for one in axes.lines if one.get_linestyle() == "--"] == [0.15]
+    (dashed,) = [one for one in axes.lines if one.get_linestyle() == "--"]
+    assert (dashed.get_label(), dashed.get_ydata()[0]) == ("pop", 0.15)
     # With a value that is no number, all are places in order.
     lines = {"a": [("8", 0.1, 0.1, 0.1), ("null", 0.2, 0.2, 0.2)], "b": [("null", 0.3, 0.3, 0.3)]}
     assert draw(lines, "model.max_norm", "MRR", None, tmp_path / "plot") is None
@@ -285,6 +300,6 @@ def test_plots_of_the_same_values_are_the_same_files(tmp_path):
     pytest.importorskip("matplotlib.figure", reason="matplotlib is not installed")
     lines, found = {"": [("1", 0.1, 0.05, 0.2), ("2", 0.2, 0.1, 0.3)]}, []
     for _ in range(2):
-        assert draw(lines, "model.dim", "MRR", 0.15, tmp_path / "plot") is None
+        assert draw(lines, "model.dim", "MRR", ("pop", 0.15), tmp_path / "plot") is None
         found.append({path.name: path.read_bytes() for path in tmp_path.iterdir()})
     assert sorted(found[0]) == ["plot.pdf", "plot.png", "plot.svg"] and found[0] == found[1]

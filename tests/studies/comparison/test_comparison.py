@@ -37,7 +37,7 @@ from tfrec_attn.studies.comparison.comparison_run import NothingTrained, check_p
 from tfrec_attn.studies.comparison.comparison_search import Budget, default_ranges, search_rows
 from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 from tfrec_attn.studies.comparison.comparison_training import is_finished, train_cells
-from tfrec_attn.studies.comparison.split_agreement import kendall_tau
+from tfrec_attn.studies.comparison.split_agreement import kendall_tau, split_agreement
 from tfrec_attn.studies.finished_runs import load_report
 from tfrec_attn.training.training_run import resolve
 
@@ -76,6 +76,7 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
         r"that of \w+ \(the best counting model by validation\), with", " ".join(out.split())
     )
     check_agreement(to, out)
+    check_leaks(to)
     (to / "shop-leave-one-out").rename(to / "shop")
     first = without_seconds(to / "shop")
     assert {row["model"] for row in first} == {"pop", "transition"}
@@ -84,6 +85,9 @@ def test_a_comparison_and_its_resumption(shop, tmp_path):
     (pop,) = [row for row in first if row["model"] == "pop"]
     for name, value in report["test"].items():
         assert float(pop[name]) == pytest.approx(value, rel=1e-6)
+        # All commands draw the same users.
+        ends = [float(pop[f"{name}_{end}"]) for end in ("low", "high")]
+        assert ends == pytest.approx(report["test_interval"][name], rel=1e-6)
     before = (to / "shop" / "pop" / "seed-1" / METRICS).stat().st_mtime_ns
     for path in sorted((to / "shop" / "transition" / "seed-1").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
@@ -101,7 +105,10 @@ def check_agreement(to, out):
     """The files on several splits have the metrics of their tables."""
     text = (to / "shop-splits.txt").read_text()
     assert text in out
-    assert re.search(r"^leave-one-out and temporal-all: tau -?\d\.\d{3}$", text, re.MULTILINE)
+    told = (
+        r"^leave-one-out and temporal-all: tau -?1\.000 over 2 rows\nWith fewer than 5 rows, tau "
+    )
+    assert re.search(told, text, re.MULTILINE)
     found = json.loads((to / "shop-splits.json").read_text())
     assert list(found["splits"]) == ["leave-one-out", "temporal-all"]
     for split, one in found["splits"].items():
@@ -115,6 +122,21 @@ def check_agreement(to, out):
     assert found["splits"]["leave-one-out"]["leaks"]["tests_before_training"] > 0
 
 
+def check_leaks(to):
+    """The table has the sentences that the trainings print; a temporal split has none."""
+    printed = (to / "shop-leave-one-out" / "pop" / "seed-1.log").read_text()
+    (shares,) = re.findall(
+        r"^\S+% of the test events have .*\n.* as the event before\.$", printed, re.M
+    )
+    for split, expected in (("leave-one-out", 1), ("temporal-all", 0)):
+        for suffix in ("txt", "md"):
+            text = " ".join((to / f"shop-{split}" / f"results.{suffix}").read_text().split())
+            assert text.count(f"Leakage: {' '.join(shares.split())}") == expected
+    found = json.loads((to / "shop-leave-one-out" / "results.json").read_text())["leaks"]
+    assert f"{found['tests_before_training']:.1%} of the test events have training" in shares
+    assert "leaks" not in json.loads((to / "shop-temporal-all" / "results.json").read_text())
+
+
 def test_kendall_tau():
     # 1 2 3 4 against 1 2 4 3: five of six pairs are in the same order.
     assert kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)
@@ -122,6 +144,29 @@ def test_kendall_tau():
     # Of three pairs, two differ in the second list: 2 / sqrt(3 * 2).
     assert kendall_tau([1, 2, 3], [1, 1, 2]) == pytest.approx(2 / 6**0.5)
     assert np.isnan(kendall_tau([1, 2], [5, 5])) and np.isnan(kendall_tau([1], [2]))
+
+
+@pytest.mark.parametrize("count", [4, 5])
+def test_few_rows_say_little(shop, cells, count):
+    """With one exchange, tau of n rows is 1 - 4 / (n (n - 1))."""
+    row = rows_of(cells)[0]
+
+    def table(values):
+        rows = [
+            dataclasses.replace(row, model=f"m{place}", test={"MRR": value})
+            for place, value in enumerate(values)
+        ]
+        return ComparisonTable("logs", rows, "MRR", {})
+
+    split = prepare_data(load(str(shop))).split
+    values = [0.1, 0.2, 0.3, 0.4, 0.5][:count]
+    swapped = [values[1], values[0], *values[2:]]
+    found = {"a": (table(values), split), "b": (table(swapped), split)}
+    text, figures = split_agreement("logs", found)
+    tau = 1 - 4 / (count * (count - 1))
+    assert f"a and b: tau {tau:.3f} over {count} rows\n" in text
+    assert ("With fewer than 5 rows, tau says little" in text) == (count == 4)
+    assert json.loads(figures)["agreement"][0]["tau"] == pytest.approx(tau)
 
 
 def test_plan_of_a_split(shop, tmp_path):
@@ -237,7 +282,7 @@ RANKS_OF = {
 }
 
 
-def write_run(cell, ranks, rule="a", valid=None, sha=None, **more):
+def write_run(cell, ranks, rule="a", valid=None, sha=None, baselines=None, **more):
     """Writes what a comparison reads of a run."""
     ranks = np.asarray(ranks, np.int32)
     cell.folder.mkdir(parents=True)
@@ -266,6 +311,7 @@ def write_run(cell, ranks, rule="a", valid=None, sha=None, **more):
             "parameters": 1234,
             "data": {"sha256": sha},
             "protocol": protocol,
+            "baselines": baselines or {},
         },
     )
 
@@ -283,6 +329,9 @@ def cells(tmp_path):
     for cell in plan.cells:
         ranks = RANKS_OF[cell.model]
         write_run(cell, ranks if cell.seed == 1 else [MISS, *ranks[1:]])
+    # Its second seed has its best epoch later than the first one, of as many epochs.
+    report = json.loads((plan.cells[-1].folder / METRICS).read_text())
+    write_json(plan.cells[-1].folder / METRICS, {**report, "best_epoch": 4})
     return plan.cells
 
 
@@ -302,7 +351,8 @@ def test_rows_against_values_by_hand(cells):
     assert good.test["NDCG@10"] == pytest.approx(np.mean(gains))
     low, high = good.intervals["NDCG@10"]
     assert low < good.test["NDCG@10"] < high
-    assert good.figures["epochs"] == 5
+    assert (good.figures["best_epoch"], good.figures["epochs"]) == (3.5, 5)
+    assert good.epochs == {"best_epoch": [3, 4], "epochs": [5, 5]}
 
 
 def test_rows_are_compared_with_the_best_counting_model(cells):
@@ -414,8 +464,19 @@ def test_a_table_in_all_formats(cells):
         assert [float(line["MRR_low"]), float(line["MRR_high"])] == row["intervals"]["MRR"]
     assert float(lines[2]["p_adjusted"]) == tree["rows"][2]["difference"]["p_adjusted"]
     assert lines[3]["error"] == "No times."
+    # One of twelve events is a hit with the first seed only; a single seed has no deviation.
+    deviation = np.std([1, 11 / 12], ddof=1)
+    assert float(lines[2]["HR@10_sd"]) == pytest.approx(deviation) and lines[1]["HR@10_sd"] == ""
+    gains = [np.mean([value, *map(gain, RANKS_OF["good"][1:])]) for value in (1, 0)]
+    spread = f"{np.std(gains, ddof=1):.4f}"
+    assert re.search(
+        rf"^model +HR@10 +NDCG@10 +MRR +sd +difference .*\n.*\n.*\ngood .* {spread} +\+0",
+        table.text(),
+        re.M,
+    )
+    assert "seeds 1 to 2; sd: standard deviation of NDCG@10" in table.caption()
     good = f"{tree['rows'][2]['test']['HR@10']:.4f}"
-    assert re.search(rf"^good +{good} .* better +3 of 5 +2\.0 +1,234 +2$", table.text(), re.M)
+    assert re.search(rf"^good +{good} .* better +3-4 of 5 +2\.0 +1,234 +2$", table.text(), re.M)
     assert "a_b was not trained: No times." in table.text()
     assert re.search(rf"^\| good \| {good} \|.*\| better \|", table.markdown(), re.M)
     assert f"good & \\textbf{{{good}}}" in table.latex()
@@ -423,6 +484,7 @@ def test_a_table_in_all_formats(cells):
     odd = ComparisonTable(
         "a\nb", [dataclasses.replace(rows[0], model="a|b_~", difference=None)], "MRR", {}
     )
+    assert " sd " not in odd.text()
     # A line break in the name of a log would end the comment of the caption.
     assert odd.latex().startswith("% a\\nb: 12 test events")
     assert "| a\\|b_~ |" in odd.markdown() and r"a|b\_\textasciitilde{} &" in odd.latex()
@@ -674,6 +736,42 @@ def test_a_baseline_that_is_no_row(cells, tmp_path, capsys, monkeypatch):
             "0.9000; add it to --models to compare with it.\n"
         )
         assert (sentence in capsys.readouterr().out) == told
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"), [("neighbours: 3", True), ("neighbours: 200", False)]
+)
+def test_a_baseline_with_other_settings_than_the_row_of_its_name(tmp_path, settings, told):
+    """The defaults are 200 neighbours; a row that has them is the baseline itself."""
+    source = write_yaml(
+        tmp_path / "logs",
+        pop="model: {name: pop}\n",
+        transition=f"model: {{name: transition, {settings}}}\n",
+    )
+    cells = plan_log(source, None, [], 1, tmp_path / "to").cells
+    for cell in cells:
+        write_run(cell, [11, 12, 13], baselines={"transition": {"MRR": 0.9}})
+    table = ComparisonTable("logs", compare_rows(rows_of(cells), "MRR"), "MRR", {})
+    note = (
+        "note: transition with its default settings, a baseline of every run, has MRR 0.9000; the "
+        "row transition has other settings."
+    )
+    assert comparison_run._better_baseline(cells, table) == (note if told else None)
+
+
+def test_a_row_has_no_name_of_a_file_of_the_table(tmp_path):
+    """Its folder would be where the table is written."""
+    row = "data: {events: 1000}\nmodel: {name: pop}\n"
+    source = write_yaml(tmp_path / "logs", **{"results.json": row, "results": row})
+    result = run_command(compare.main, f"--data={source}", f"--to={tmp_path / 'to'}")
+    assert_refused(
+        result,
+        2,
+        "The names of rows must not begin with results. or plot., as the files of the table do, "
+        "but one is 'results.json'; rename its configuration.",
+    )
+    assert not (tmp_path / "to").exists()
+    check_plan(plan_log(source, ["results"], [], 1, tmp_path / "to"), tmp_path / "to" / "logs")
 
 
 def test_slices_need_a_log(shop, tmp_path):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from tests.commands import TINY, assert_refused, run_command
-from tfrec_attn import report, train
-from tfrec_attn.config import Config
+from tfrec_attn import models, report, train
+from tfrec_attn.config import Config, load
 from tfrec_attn.config.loading import with_values
 from tfrec_attn.files.checksums import SUMS
 from tfrec_attn.pages.charts import Bar, bars, heat_map, lines
@@ -20,6 +20,7 @@ from tfrec_attn.pages.elements import document, element, table
 from tfrec_attn.runs.run_files import METRICS, RANKS, write_json
 from tfrec_attn.studies.report.report import _names
 from tfrec_attn.studies.report.run_findings import popularity_shares
+from tfrec_attn.training.evaluating import is_baseline
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 # Ids that would be elements if they were not escaped.
@@ -135,6 +136,7 @@ def test_parts_of_the_page(folder, page):
     slices = [one for one in page.tables if one[0][1] == "events"]
     assert slices and all(sum(int(row[1]) for row in one[1:]) == 40 for one in slices)
     assert "short queries" in page.text and "long queries" in page.text
+    assert re.search(r"short queries, from 0 to [01]", page.text)
     assert "loss" in page.text and "validation MRR" in page.text
     assert re.search(r"split leave-one-out; protocol [0-9a-f]{16}", page.text)
     environment = dict(row[:2] for row in page.table(["figure", "value"]) if len(row) == 2)
@@ -143,6 +145,25 @@ def test_parts_of_the_page(folder, page):
     alone = Page(make(folder, "pop"))
     assert "nearest by the learned vectors" not in alone.text and "figure" not in alone.tags
     assert "Side by side" not in alone.text
+    # A run that is a baseline itself is not compared with itself.
+    rows = [row[0] for row in alone.table(["model", "HR@5"])[1:]]
+    assert rows[:3] == ["transition", "decayed_transitions", "pop"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["model.name=decayed_transitions"], True),
+        (["model.name=decayed_transitions", "model.neighbours=200"], True),
+        (["model.name=decayed_transitions", "model.neighbours=100"], False),
+        (["model.name=transition", "data.max_length=49"], False),
+        (["model.name=pop", "data.max_length=49"], True),
+        (["model.name=item_knn"], False),
+    ],
+)
+def test_runs_that_are_a_baseline(given, expected):
+    """The baselines have 200 neighbours and histories of 50 events."""
+    assert is_baseline(load(None, given, models.recommended)) == expected
 
 
 def make(folder, *arguments):
@@ -175,6 +196,9 @@ def test_bad_input(folder, tmp_path):
     log = ["data.source=file", f"data.path={folder / 'log.csv'}", "evaluate.k=10"]
     assert run_command(train.main, *log, "model.name=pop", f"run_dir={other}")[0] == 0
     refused(2, "another protocol", "k is", "give runs of the same log", runs=["pop", other])
+    # The file is checked before anything is read.
+    result = run_command(report.main, folder / "nothing", "--to", tmp_path / "no" / "x.html")
+    assert_refused(result, 2, f"there is no folder {tmp_path / 'no'}; make it, or name another")
     mine = tmp_path / "mine.html"
     for text in ("my notes", "<!doctype html>\n<html></html>\n"):
         mine.write_text(text)
@@ -230,6 +254,28 @@ def test_charts():
     assert [y for _, y in points] == [12, 190, 101] and points[2][0] > points[1][0] > points[0][0]
     cells = heat_map(np.array([[1.0, 4.0]]), ["r"], ["a", "b"], "map")
     assert [one.get("fill-opacity") for one in cells if one.tag == "rect"] == ["0.250", "1.000"]
+    # The scale has the same colours, and the numbers of its ends.
+    (scale,) = [one for one in cells if one.tag == "g"]
+    shades = [one.get("fill-opacity") for one in scale if one.get("class") == "cell"]
+    assert [float(one) for one in shades] == [0, 0.25, 0.5, 0.75, 1]
+    assert [one.text for one in scale if one.tag == "text"] == ["0", "4"]
+
+
+LONG = "decayed_transitions, comparisons/shop-with-a-long-name/decayed_transitions/seed-"
+
+
+def test_long_names_stand_above_their_bars():
+    chart = list(bars([Bar(f"{LONG}1", 2.0), Bar("pop", 1.0)], "two"))
+    names = [one for one in chart if one.tag == "text" and one.get("x") == "0"]
+    # 480 units have room for 60 letters of 8; paths differ at their ends.
+    assert [one.text for one in names] == [f"…{LONG[-58:]}1", "pop"]
+    rects = [one for one in chart if one.tag == "rect"]
+    assert [one.get("x") for one in rects] == ["0", "0"]
+    for name, rect, above in zip(names, rects, [None, rects[0]], strict=True):
+        assert float(name.get("y")) < float(rect.get("y"))
+        if above is not None:
+            end = float(above.get("y")) + float(above.get("height"))
+            assert float(name.get("y")) - 13 >= end
 
 
 def test_the_best_epoch_is_marked():
@@ -256,3 +302,28 @@ def test_in_a_browser(folder, page, tmp_path):
     done = subprocess.run([CHROMIUM, *options], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "CONSOLE" not in done.stderr
     assert Page(done.stdout).tables == page.tables
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium: apt-get install chromium")
+def test_no_text_of_a_chart_is_clipped(tmp_path):
+    charts = [
+        bars([Bar(name, 2.0, [1.0, 4.0]), Bar("pop", 1.0)], "two")
+        for name in ("decayed_transitions", "decayed_transitions (default)", f"{LONG}1")
+    ]
+    charts.append(heat_map(np.array([[0.123]]), ["r"], ["c"], "map"))
+    script = element(
+        "script",
+        "document.title = [...document.querySelectorAll('text')].map(one => {"
+        "const box = one.getBoundingClientRect();"
+        "const all = one.ownerSVGElement.getBoundingClientRect();"
+        "return box.left >= all.left && box.right <= all.right && box.bottom <= all.bottom + 1;})",
+    )
+    path = tmp_path / "charts.html"
+    path.write_text(document("charts", "<!doctype html>", *charts, script))
+    options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"]
+    done = subprocess.run(
+        [CHROMIUM, *options, "--window-size=500,900", "--dump-dom", path.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    (found,) = re.findall("<title>([^<]*)</title>", done.stdout.partition("<style>")[0])
+    assert found.split(",") == ["true"] * (3 * 4 + 4)

@@ -118,6 +118,12 @@ def _check_options(schema: str | None, against: str | None, to: str | None) -> N
         )
     if to is not None and os.path.lexists(to):
         raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
+    if to is not None:
+        above = next(one for one in Path(to).absolute().parents if one.exists())
+        if not (above.is_dir() and os.access(above, os.W_OK)):
+            raise ConfigError(
+                f"--to {to} cannot be written: {above} is no writable folder; name another folder."
+            )
 
 
 def _check_schema(

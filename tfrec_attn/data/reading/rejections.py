@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tfrec_attn.data.reading.text_formats import clean
-from tfrec_attn.files.writing import check_output
+from tfrec_attn.files.writing import check_kind
 
 _HEADER = "file\tline\treason\ttext\n"
 
@@ -30,7 +30,7 @@ def begin_rejected(target: str | Path, path: object) -> None:
     Raises:
         ConfigError: If the target is a file of another kind.
     """
-    check_output(target, _HEADER, "rejected")
+    check_kind(target, _HEADER, "rejected")
     Path(target).unlink(missing_ok=True)
     write_rejected(Path(target), str(path), [])
 

@@ -11,6 +11,7 @@ from tfrec_attn.runs import run_files
 from tfrec_attn.runtime.stop_signals import StopSignals, explain_rest
 from tfrec_attn.studies.comparison.ablation_plan import combinations, plan_ablation
 from tfrec_attn.studies.comparison.ablation_plot import draw
+from tfrec_attn.studies.comparison.comparison_plan import Cell
 from tfrec_attn.studies.comparison.comparison_run import (
     OTHER_FOLDER,
     PLOT,
@@ -63,15 +64,19 @@ def ablate(
     locked, explained = locked_folder(to, OTHER_FOLDER), explain_rest(to, lambda: rest_of(to))
     with StopSignals() as stop, explained, locked as lock:
         table = train_plan(plan, to, jobs, stop, lock)
-        # Every run is compared with the decayed transitions.
         cell = next(cell for cell in plan.cells if cell.model not in table.failed)
-        baselines = run_files.load_metrics(cell.folder).get("baselines", {})
-        baseline = baselines.get(_BASELINE, {}).get(table.metric)
-        key = next(iter(variations))
+        baseline, key = _baseline(cell, table.metric), next(iter(variations))
         problem = draw(_lines(table, variations), key, table.metric, baseline, to / PLOT)
         if problem:
             write_line(problem)
     return to
+
+
+def _baseline(cell: Cell, metric: str) -> tuple[str, float] | None:
+    """Returns name and metric of the decayed transitions, with which every run is compared."""
+    value = run_files.load_metrics(cell.folder).get("baselines", {}).get(_BASELINE, {}).get(metric)
+    name = f"{_BASELINE} (default)" if cell.config.model.name == _BASELINE else _BASELINE
+    return None if value is None else (name, value)
 
 
 def _lines(

@@ -17,7 +17,7 @@ def draw(
     lines: dict[str, list[tuple[str, float, float, float]]],
     key: str,
     metric: str,
-    baseline: float | None,
+    baseline: tuple[str, float] | None,
     path: Path,
 ) -> str | None:
     """Draws means with their intervals over the values of a key, as PNG, SVG and PDF.
@@ -27,7 +27,7 @@ def draw(
             single line is "".
         key: Name of the horizontal axis.
         metric: Name of the vertical axis.
-        baseline: The metric of the decayed transitions, or None.
+        baseline: Name and metric of a baseline, or None.
         path: The files, without suffix.
 
     Returns:
@@ -55,7 +55,8 @@ def draw(
         label = name.replace("$", r"\$") or None
         axes.errorbar(places, means, errors, marker="o", capsize=3, label=label)
     if baseline is not None:
-        axes.axhline(baseline, color="gray", linestyle="--", label="decayed_transitions")
+        label, value = baseline
+        axes.axhline(value, color="gray", linestyle="--", label=label)
     axes.set(xlabel=key, ylabel=metric)
     if not all(isinstance(one, float) for one in place.values()):
         axes.set_xticks(list(place.values()), [one.replace("$", r"\$") for one in place])

@@ -2,18 +2,19 @@
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tfrec_attn import models
+from tfrec_attn.config import Config
 from tfrec_attn.errors import ConfigError, shown
-from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
+from tfrec_attn.evaluation.held_out import values_of
 from tfrec_attn.evaluation.paired_tests import Difference, holm, paired_difference
 from tfrec_attn.evaluation.protocol import require_same_protocol
 from tfrec_attn.studies.comparison.comparison_plan import Cell
 from tfrec_attn.studies.finished_runs import FIGURES, load_ranks, load_report
+from tfrec_attn.training.evaluating import intervals
 
 LEVEL = 0.05
 
@@ -28,9 +29,11 @@ class Row:
         counts: Whether it only counts.
         valid: Mean over the seeds of the validation metrics.
         test: Mean over the seeds of the test metrics.
-        intervals: 95 % bootstrap interval of each mean, over the users.
+        intervals: 95 % bootstrap interval of each mean, over the users, with the draws of the first
+            seed.
         deviations: Standard deviation of each test metric over the seeds; 0 for one seed.
         figures: Those of `FIGURES`, means over the seeds.
+        epochs: "best_epoch" and "epochs" -> the lowest and the highest of the seeds.
         lists: Means over the seeds of the figures of `list_metrics`; empty for a model without the
             prior that its run has.
         values: Test metric -> its mean over the seeds for each event, float64 [U].
@@ -48,6 +51,7 @@ class Row:
     intervals: dict[str, list[float]]
     deviations: dict[str, float]
     figures: dict[str, float]
+    epochs: dict[str, list[int]]
     values: dict[str, np.ndarray] = dataclasses.field(repr=False)
     users: np.ndarray | None = dataclasses.field(repr=False)
     protocol: dict[str, Any] = dataclasses.field(repr=False)
@@ -64,8 +68,8 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the row for JSON."""
-        names = ("model", "seeds", "valid", "test", "intervals", "deviations", "figures", "lists")
-        found = {name: getattr(self, name) for name in names}
+        names = ("model", "seeds", "valid", "test", "intervals", "deviations", "figures")
+        found = {name: getattr(self, name) for name in (*names, "epochs", "lists")}
         if self.difference is not None:
             found["difference"] = {**self.difference._asdict(), "p_adjusted": self.p}
             found["verdict"] = self.verdict or "no difference shown"
@@ -82,14 +86,12 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
     Raises:
         ConfigError: If a run is damaged, or the runs are of different protocols.
     """
-    found: dict[str, list[Path]] = {}
-    counting = set()
+    found: dict[str, list[Cell]] = {}
     for cell in cells:
-        found.setdefault(cell.model, []).append(cell.folder)
-        if models.trains_on(cell.config.model.name) == models.COUNTS:
-            counting.add(cell.model)
+        found.setdefault(cell.model, []).append(cell)
     rows, all_reports, events = [], {}, None
-    for model, folders in found.items():
+    for model, trained in found.items():
+        folders, config = [cell.folder for cell in trained], trained[0].config
         reports = [load_report(folder) for folder in folders]
         all_reports |= dict(zip(folders, reports, strict=True))
         require_same_protocol(all_reports, "name another folder with --to")
@@ -102,7 +104,7 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
             variants = {model: "_alone", f"{model} + prior": ""}
         for name, suffix in variants.items():
             parts = [{part: one[f"{part}{suffix}"] for part in ("valid", "test")} for one in ranks]
-            row = _row(name, reports, parts, ranks[0].get("test_users"), model in counting)
+            row = _row(name, reports, parts, ranks[0].get("test_users"), config)
             if suffix:
                 # The lists of a run are those with its prior.
                 row = dataclasses.replace(row, lists={})
@@ -145,7 +147,7 @@ def compare_rows(rows: list[Row], metric: str, against: str | None = None) -> li
 
 
 def _row(
-    name: str, reports: list[dict], ranks: list[dict], users: np.ndarray | None, counts: bool
+    name: str, reports: list[dict], ranks: list[dict], users: np.ndarray | None, config: Config
 ) -> Row:
     cutoffs = reports[0]["protocol"]["k"]
     by_part = {}
@@ -157,16 +159,20 @@ def _row(
     return Row(
         model=name,
         seeds=len(ranks),
-        counts=counts,
+        counts=models.trains_on(config.model.name) == models.COUNTS,
         valid={metric: float(np.mean(seeds)) for metric, seeds in by_part["valid"].items()},
         test={metric: float(np.mean(one)) for metric, one in means.items()},
-        intervals=bootstrap_intervals(values, users=users),
+        intervals=intervals(values, config, users),
         deviations={
             metric: float(np.std(one, ddof=1)) if len(one) > 1 else 0.0
             for metric, one in means.items()
         },
         figures={
             figure: float(np.mean([report[figure] for report in reports])) for figure in FIGURES
+        },
+        epochs={
+            name: [end(report[name] for report in reports) for end in (min, max)]
+            for name in ("best_epoch", "epochs")
         },
         lists=_means([report.get("lists", {}) for report in reports]),
         values=values,

@@ -17,10 +17,11 @@ from tfrec_attn.runtime.process import import_tensorflow
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan
 from tfrec_attn.studies.comparison.comparison_training import check_log, is_finished, train_cells
-from tfrec_attn.studies.finished_runs import load_report
+from tfrec_attn.studies.finished_runs import load_leaks, load_report
 from tfrec_attn.training.training_run import resolve
 
 RESULTS, PLOT = "results", "plot"
+_FILES = (f"{RESULTS}.", f"{PLOT}.")
 OTHER_FOLDER = "name another folder with --to"
 _METRIC = "NDCG@10"
 
@@ -38,8 +39,9 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
         settings: Whether the settings of the rows are known, so that finished runs can be checked.
 
     Raises:
-        ConfigError: If the runs do not have the metric, the plan does not have the row, a folder
-            holds something else, or slices are asked for without events in memory.
+        ConfigError: If the runs do not have the metric, the plan does not have the row, a row has
+            the name of a file of the table, a folder holds something else, or slices are asked for
+            without events in memory.
         DataError: If the log cannot be read.
     """
     evaluate = plan.cells[0].config.evaluate
@@ -54,6 +56,11 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
         raise ConfigError(
             f"--against must be one of {', '.join(rows)}, the rows of {plan.name}, but is "
             f"{shown(against)}."
+        )
+    if taken := next((one for one in rows if one.startswith(_FILES)), None):
+        raise ConfigError(
+            f"The names of rows must not begin with {' or '.join(_FILES)}, as the files of the "
+            f"table do, but one is {shown(taken)}; rename its configuration."
         )
     if plan.slices and is_folder(plan.cells[0].config.data.source):
         raise ConfigError(
@@ -72,7 +79,7 @@ def _rows_of(cell: Cell) -> list[str]:
 
 def check_results(folder: Path) -> None:
     """Refuses to replace files that do not belong to a table."""
-    found = sorted(path.name for name in (RESULTS, PLOT) for path in folder.glob(f"{name}.*"))
+    found = sorted(path.name for name in _FILES for path in folder.glob(f"{name}*"))
     if not found:
         return
     try:
@@ -162,22 +169,32 @@ def _make_table(plan: LogPlan, cells: Sequence[Cell], failed: dict[str, str]) ->
     else:
         counts = any(row.counts for row in rows)
         reason = f"the best {'counting model' if counts else 'row'} by validation"
+    leaks = load_leaks(cells[0].folder)
     return ComparisonTable(
-        plan.name, rows, plan.metric, failed, plan.in_order, found, plan.note, reason
+        plan.name, rows, plan.metric, failed, plan.in_order, found, plan.note, reason, leaks
     )
 
 
 def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
     """Returns a note on a baseline of the runs that is better than what rows are compared with."""
+    from tfrec_attn.training.evaluating import is_baseline
+
+    metric = table.metric
     baselines = run_files.load_metrics(cells[0].folder).get("baselines", {})
-    base = next(row.test[table.metric] for row in table.rows if row.difference is None)
-    values = {name: metrics.get(table.metric, 0.0) for name, metrics in baselines.items()}
+    base = next(row.test[metric] for row in table.rows if row.difference is None)
+    values = {name: metrics.get(metric, 0.0) for name, metrics in baselines.items()}
     best = max(values, key=values.get, default=None)
-    if best is None or values[best] <= base or best in {row.model for row in table.rows}:
+    rows = {cell.config.model.name for cell in cells if is_baseline(resolve(cell.config))}
+    if best is None or values[best] <= base or best in rows:
         return None
+    if best in {row.model for row in table.rows}:
+        return (
+            f"note: {best} with its default settings, a baseline of every run, has {metric} "
+            f"{values[best]:.4f}; the row {best} has other settings."
+        )
     return (
-        f"note: {best}, a baseline of every run that is not a row of this table, has "
-        f"{table.metric} {values[best]:.4f}; add it to --models to compare with it."
+        f"note: {best}, a baseline of every run that is not a row of this table, has {metric} "
+        f"{values[best]:.4f}; add it to --models to compare with it."
     )
 
 

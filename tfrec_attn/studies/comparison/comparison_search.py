@@ -15,7 +15,7 @@ from tfrec_attn.config.loading import SEARCH, with_values
 from tfrec_attn.config.yaml_tree import write_yaml
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
-from tfrec_attn.files.writing import check_output
+from tfrec_attn.files.writing import check_kind
 from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan
 from tfrec_attn.studies.comparison.comparison_training import Process, run_process
@@ -73,7 +73,7 @@ def search_rows(
         if models.trains_on(config.model.name) == models.COUNTS:
             continue
         base = folder / row
-        check_output(base / "search.yaml", _BEGINNING, "--to")
+        check_kind(base / "search.yaml", _BEGINNING, "--to")
         if budget.trials is not None and (done := _trials(base)) > budget.trials:
             raise ConfigError(
                 f"--trials must be {done} or more, because {base / 'search'} already has that "

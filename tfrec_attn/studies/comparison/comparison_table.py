@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfrec_attn.cli.terminal import align
+from tfrec_attn.data.sequences.leakage import LeakReport
 from tfrec_attn.errors import shorten
 from tfrec_attn.evaluation.slices import Slices
 from tfrec_attn.studies.comparison.comparison_results import LEVEL, Row
@@ -40,6 +41,7 @@ class ComparisonTable:
         note: A sentence for the caption, or an empty text (default).
         reason: Why the rows are compared with the one that they are, such as "the best row by
             validation"; an empty text (default) where the user named it.
+        leaks: What the trainings know of later events, or None (default).
     """
 
     def __init__(
@@ -52,20 +54,25 @@ class ComparisonTable:
         slices: Sequence[Slices] = (),
         note: str = "",
         reason: str = "",
+        leaks: LeakReport | None = None,
     ):
         self.log, self.metric, self.failed = log, metric, failed
         self.rows = list(rows) if in_order else sorted(rows, key=lambda row: row.test[metric])
         self.against = next(row.model for row in rows if row.difference is None)
-        self._metrics = list(rows[0].test)
-        self._slices, self._note, self._reason = slices, note, reason
+        self._metrics, self._seeds = list(rows[0].test), max(row.seeds for row in rows)
+        self._slices, self._note, self._reason, self._leaks = slices, note, reason, leaks
         # Runs of earlier versions have none.
         self._lists = list(next((row.lists for row in rows if row.lists), {}))
 
     def caption(self) -> str:
         """Returns what the figures are, in sentences."""
         protocol, count = self.rows[0].protocol, len(next(iter(self.rows[0].values.values())))
-        seeds = max(row.seeds for row in self.rows)
-        mean = f"Mean of seeds 1 to {seeds}. " if seeds > 1 else ""
+        mean = ""
+        if self._seeds > 1:
+            mean = (
+                f"Mean of seeds 1 to {self._seeds}; sd: standard deviation of {self.metric} over "
+                "the seeds. "
+            )
         mean += f"{self._note} " if self._note else ""
         which = protocol.get("targets")
         against = f"{self.against} ({self._reason})" if self._reason else self.against
@@ -94,15 +101,18 @@ class ComparisonTable:
 
     def text(self) -> str:
         """Returns aligned text."""
-        caption = textwrap.fill(self.caption(), 100, break_on_hyphens=False)
+        caption = _filled(self.caption())
+        notes = [f"\n{_filled(one)}" for one in self._notes()]
         more = [f"\n{title}\n\n{align(lines)}" for title, lines in self._more_tables()]
-        return "\n".join([caption, "", align(self._lines()), *self._failures(), *more])
+        return "\n".join([caption, "", align(self._lines()), *self._failures(), *notes, *more])
 
     def markdown(self) -> str:
         """Returns a table in Markdown."""
         failures = [f"- {one.strip()}" for one in self._failures()]
         parts = [self.caption(), "", *_markdown_table(self._lines())]
         parts += ["", *failures] if failures else []
+        for note in self._notes():
+            parts += ["", note]
         for title, lines in self._more_tables():
             parts += ["", title, "", *_markdown_table(lines)]
         return "\n".join(parts) + "\n"
@@ -130,7 +140,8 @@ class ComparisonTable:
     def csv(self) -> str:
         """Returns all figures, a line for each model."""
         text = io.StringIO()
-        ends = [f"{metric}{end}" for metric in self._metrics for end in ("", "_low", "_high")]
+        suffixes = ("", "_low", "_high", "_sd")
+        ends = [f"{metric}{end}" for metric in self._metrics for end in suffixes]
         valid = [f"valid_{metric}" for metric in self._metrics]
         columns = ["model", "seeds", *ends, *valid, *_COMPARED, *FIGURES, *self._lists, "error"]
         table = csv.DictWriter(text, columns, "", "ignore", lineterminator="\n")
@@ -138,7 +149,8 @@ class ComparisonTable:
         for row in self.rows:
             found = {"model": row.model, "seeds": row.seeds, **row.test, **row.figures, **row.lists}
             for metric, (low, high) in row.intervals.items():
-                found |= {f"{metric}_low": low, f"{metric}_high": high}
+                deviation = row.deviations[metric] if row.seeds > 1 else ""
+                found |= {f"{metric}_low": low, f"{metric}_high": high, f"{metric}_sd": deviation}
             found |= {f"valid_{metric}": value for metric, value in row.valid.items()}
             if row.difference is not None:
                 found |= dict(zip(_COMPARED, (*row.difference, row.p), strict=True))
@@ -156,6 +168,7 @@ class ComparisonTable:
             "against": self.against,
             "rows": [row.to_dict() for row in self.rows],
             "failed": self.failed,
+            **({"leaks": self._leaks.to_dict()} if self._leaks else {}),
         }
         if self._slices:
             tree["slices"] = [
@@ -172,8 +185,9 @@ class ComparisonTable:
         return json.dumps(tree, indent=2) + "\n"
 
     def _lines(self) -> list[list[str]]:
-        header = ["model", *self._metrics, "difference", "p", "", "epoch", "s/epoch", "parameters"]
-        return [[*header, "MB"], *map(self._line, self.rows)]
+        spread = ["sd"] if self._seeds > 1 else []
+        header = ["model", *self._metrics, *spread, "difference", "p", ""]
+        return [[*header, "epoch", "s/epoch", "parameters", "MB"], *map(self._line, self.rows)]
 
     def _line(self, row: Row) -> list[str]:
         figures, cells = row.figures, [row.model]
@@ -181,6 +195,8 @@ class ComparisonTable:
             low, high = row.intervals[metric]
             interval = f" ({low:.4f}-{high:.4f})" if metric == self.metric else ""
             cells.append(f"{row.test[metric]:.4f}{interval}")
+        if self._seeds > 1:
+            cells.append(f"{row.deviations[self.metric]:.4f}" if row.seeds > 1 else "")
         if row.difference is None:
             cells += ["", "", ""]
         else:
@@ -190,7 +206,7 @@ class ComparisonTable:
         trained = figures["epochs"] > 0
         return [
             *cells,
-            f"{figures['best_epoch']:.0f} of {figures['epochs']:.0f}" if trained else "",
+            " of ".join(map(_span, row.epochs.values())) if trained else "",
             f"{figures['seconds_per_epoch']:.1f}" if trained else "",
             f"{figures['parameters']:,.0f}",
             f"{figures['peak_memory_mb']:,.0f}",
@@ -216,8 +232,21 @@ class ComparisonTable:
             lines.append([row.model, *(f"{mean:.4f}" for mean in means)])
         return f"{self.metric} by {slices.name}:", lines
 
+    def _notes(self) -> list[str]:
+        """Returns paragraphs below the first table."""
+        return [f"Leakage: {' '.join(str(self._leaks).split())}"] if self._leaks else []
+
     def _failures(self) -> list[str]:
         return [f"\n{model} was not trained: {reason}" for model, reason in self.failed.items()]
+
+
+def _span(ends: list[int]) -> str:
+    """Returns two numbers such as 31-37, and equal ones as one."""
+    return "-".join(map(str, dict.fromkeys(ends)))
+
+
+def _filled(text: str) -> str:
+    return textwrap.fill(text, 100, break_on_hyphens=False)
 
 
 def _markdown_table(lines: list[list[str]]) -> list[str]:

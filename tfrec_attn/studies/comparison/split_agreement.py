@@ -10,8 +10,10 @@ import numpy as np
 from tfrec_attn.cli.terminal import align
 from tfrec_attn.data.sequences.leakage import LeakReport, leak_report
 from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.errors import counted
 from tfrec_attn.studies.comparison.comparison_table import ComparisonTable
 
+_FEW = 5  # models, below which tau says little
 _LEAKS = {
     "test events before some training event": "tests_before_training",
     "training events after the median test event": "training_after_median_test",
@@ -72,11 +74,14 @@ def _tables(
     lines = [["model", *values]]
     for place, model in enumerate(models):
         lines.append([model, *(f"{of_split[place]:.4f}" for of_split in values.values())])
+    of_rows = f" over {counted(len(models), 'row')}"
     pairs = [
         f"{one} and {other}: "
-        + (f"tau {tau:.3f}" if tau == tau else "no tau, all models of a split are equal")
+        + (f"tau {tau:.3f}{of_rows}" if tau == tau else "no tau, all models of a split are equal")
         for (one, other), tau in agreement.items()
     ]
+    if len(models) < _FEW:
+        pairs.append(f"With fewer than {_FEW} rows, tau says little: random orders often agree.")
     known = [["training knows", *leaks]]
     for title, name in _LEAKS.items():
         known.append([title, *(f"{getattr(one, name):.1%}" for one in leaks.values())])

@@ -13,7 +13,7 @@ from tfrec_attn.config import Config
 from tfrec_attn.data.sequences.splits import Split, item_counts, split_checksum
 from tfrec_attn.data.sequences.transitions import Transitions, count_transitions
 from tfrec_attn.errors import ConfigError, shown
-from tfrec_attn.evaluation.held_out import bootstrap_intervals, values_of
+from tfrec_attn.evaluation.held_out import values_of
 from tfrec_attn.evaluation.paired_tests import paired_difference
 from tfrec_attn.evaluation.ranking import MISS
 from tfrec_attn.evaluation.slices import event_slices
@@ -22,14 +22,18 @@ from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.items import load_items, titles_of
 from tfrec_attn.runtime.process import set_precision
 from tfrec_attn.studies.finished_runs import load_ranks, load_report
-from tfrec_attn.training.evaluating import rank_and_list, rank_baselines
+from tfrec_attn.training.evaluating import (
+    intervals,
+    is_baseline,
+    rank_and_list,
+    rank_baselines,
+)
 
 METRIC = "NDCG@10"
 _MAP = 12  # events of an attention map
 _EXAMPLES = (0.0, 0.25, 0.5, 0.75, 1.0)
 _ITEMS, _NEIGHBOURS = 10, 5
 _GROUPS = 10
-_RESAMPLES = 1000  # where the run has no interval
 
 
 class Measured(NamedTuple):
@@ -98,7 +102,7 @@ class RunFindings:
         metric: Metric of the differences and slices.
         model: Name of the model.
         rows: Name -> `Measured`, of the baselines, of the model without a prior, and last of the
-            run.
+            run. A run that is a baseline itself is only the last.
         best_baseline: Baseline with the best `metric`.
         difference: Of the run to it.
         users: User of each test event, int [U].
@@ -137,6 +141,9 @@ class RunFindings:
     def _set_metrics(self, baselines: dict[str, np.ndarray], ranks: dict[str, np.ndarray]) -> None:
         """Sets the metrics, given the ranks by the baselines and those of the run."""
         name = extensions.short_name(self.config.model.name)
+        if is_baseline(self.config):
+            # It would be compared with itself.
+            baselines = {one: baselines[one] for one in baselines if one != name}
         found = {f"{one} (default)" if one == name else one: baselines[one] for one in baselines}
         names = list(found)
         if "test_alone" in ranks:
@@ -194,9 +201,7 @@ def _split_of(folder: Path, report: dict[str, Any]) -> Split:
 def _measure(ranks: np.ndarray, config: Config, users: np.ndarray) -> Measured:
     values = values_of(ranks, config.evaluate.k)
     means = {name: float(one.mean()) for name, one in values.items()}
-    resamples = config.evaluate.bootstrap or _RESAMPLES
-    intervals = bootstrap_intervals(values, resamples, config.train.seed, users)
-    return Measured(values, means, intervals)
+    return Measured(values, means, intervals(values, config, users))
 
 
 def _curves(folder: Path) -> dict[str, list[float]]:

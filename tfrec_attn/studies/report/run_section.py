@@ -157,7 +157,9 @@ def _examples(examples: Sequence[Example], titles: Mapping[str, str]) -> list[El
         ]
         labels = [titles.get(item, item) for item in one.history]
         maps = {
-            name: heat_map(values, *[labels[-len(values) :]] * 2, f"{name} of {one.user}")
+            f"{name}, from 0 to {values.max():.3g}": heat_map(
+                values, *[labels[-len(values) :]] * 2, f"{name} of {one.user}"
+            )
             for name, values in one.attention.items()
         }
         if maps:
