@@ -65,6 +65,33 @@ def test_all_rows_are_not_copied_after_lookups_and_sparse_updates():
         assert np.shares_memory(once, again)
 
 
+def test_all_rows_are_read_by_operations_that_xla_compiles():
+    layer, ids = table(), tf.constant([3, 1])
+    layer(ids)
+    compiled = tf.function(lambda: (layer.rows()[1:], layer(ids)), jit_compile=True)
+    rows, found = compiled()
+    np.testing.assert_array_equal(rows, [[1, 2], [3, 4], [5, 6]])
+    np.testing.assert_array_equal(found, [[5, 6], [1, 2]])
+
+
+def test_rows_that_a_step_has_read_are_those_before_its_updates():
+    layer = table()
+    variable = variable_of(layer.embeddings)
+
+    @tf.function(autograph=False)
+    def step():
+        with WholeTables([layer]).reading():
+            layer(tf.constant([1]))
+            before = layer.rows()
+            variable.scatter_nd_add([[1]], [[10.0, 10.0]])
+            between = layer.rows()
+            variable.assign_add(tf.ones([4, 2]))
+            return before[1], between[1], layer.rows()[1]
+
+    np.testing.assert_array_equal(tf.stack(step()), [[1, 2], [11, 12], [12, 13]])
+    np.testing.assert_array_equal(tf.stack(step()), [[12, 13], [22, 23], [23, 24]])
+
+
 @pytest.mark.parametrize("shape", [(4,), (2, 2)])
 def test_unique_rows(shape):
     layer, ids = table(), tf.reshape(tf.constant([3, 1, 3, 2]), shape)

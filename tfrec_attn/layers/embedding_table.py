@@ -13,7 +13,7 @@ from tfrec_attn.keras_versions.variables import gather_from, read_whole
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer
-from tfrec_attn.layers.whole_tables import whole_tables
+from tfrec_attn.layers.whole_tables import in_training_step, whole_tables
 
 # Inside `reading`: rows by table.
 _ROWS = contextvars.ContextVar("rows", default=None)
@@ -141,7 +141,10 @@ class EmbeddingTable(Layer):
         """Returns all rows, of which those of some ids are used; None: all."""
         if self._is_whole():
             whole_tables().look_up(self, ids)
-        return read_whole(self.embeddings)
+        if tf.executing_eagerly() or in_training_step():
+            return read_whole(self.embeddings)
+        # A function for others: XLA and the converters of SavedModels know no DisableCopyOnRead.
+        return tf.convert_to_tensor(self.embeddings)
 
     def _shared_rows(self, ids):
         vectors, column, rows_of = self._shared()
