@@ -16,6 +16,8 @@ from tests.commands import METRICS, TINY, assert_refused, metrics_of, run_comman
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, train
 from tfrec_attn.config import Config, Prior
+from tfrec_attn.layers import TransitionPrior
+from tfrec_attn.models import BPRMF
 from tfrec_attn.replay.event_blocks import padded
 from tfrec_attn.runs import run
 from tfrec_attn.runtime.runner import Runner
@@ -149,12 +151,11 @@ def test_the_model_alone_is_a_choice_of_auto(model, monkeypatch, tmp_path, weigh
     """All candidates have ranks 9, the model alone 1."""
 
     def rank(ranker, config, split, part):
-        columns = 1 if part == "test" else 1 + len(candidates(config.prior))
-        return np.array([[1] + [9] * (columns - 1)] * 5)[:, : None if part == "valid" else 1]
+        return np.array([[1] + [9] * len(candidates(config.prior))] * 5)
 
     rows = np.zeros((model.num_items + 1, 20))
     monkeypatch.setattr(transition_prior, "rank", rank)
-    monkeypatch.setattr(transition_prior, "rank_by_model", rank)
+    monkeypatch.setattr(transition_prior, "rank_by_model", lambda *_: np.ones(5, int))
     monkeypatch.setattr(transition_prior, "decayed_transitions", lambda *_, **__: (rows, rows))
     monkeypatch.setattr(transition_prior, "Checkpoints", lambda _: MagicMock())
     config = Config(prior=Prior(weight=weight, neighbours=20))
@@ -162,6 +163,29 @@ def test_the_model_alone_is_a_choice_of_auto(model, monkeypatch, tmp_path, weigh
     report, alone = transition_prior.add_transition_prior(twin, config, None, tmp_path)
     assert report["weight"] == float(twin.transition_prior.weight) == chosen
     assert report["valid_alone"]["HR@5"] == 1.0 and alone["valid_alone"].tolist() == [1] * 5
+
+
+def test_candidates_are_ranked_as_the_model_with_its_prior_ranks():
+    """An unknown user with a known history, for a model that depends on the user alone."""
+    model, layer = BPRMF(2, 5, 3, dim=4), TransitionPrior(5, 2)
+    biases = np.array([0.0, 0.1, 0.5, 0.3, 0.4, 0.2])
+    model.biases.embeddings.assign(biases[:, np.newaxis])
+    model.trained_users = np.array([True, False])
+    model.popularity = np.array([0.4, 0.3, 0.2, 0.1, 0.0], np.float32)
+    rows = np.zeros((6, 2))
+    rows[1] = [5, 4]
+    layer.rows.set_rows(rows, np.array([[0, 0], [2, 1], *[[0, 0]] * 4]))
+    # Of the biases alone, and with 0.5 ln(1 + 10 T): 1.13 for item 4 with T = 1/3, 1.22 for item 5.
+    alone, added = [5, 1, 3, 2, 4], [5, 3, 4, 2, 1]
+    asked = {"user": [2] * 5, "history": [[0, 0, 1]] * 5, "target": range(1, 6), "seen": [[0]] * 5}
+    features = {name: tf.constant(np.array(value)) for name, value in asked.items()}
+    assert model.ranks(features).numpy().tolist() == [1, 2, 3, 4, 5]
+    model.transition_prior = layer
+    found = transition_prior._ranker(model, layer, [(0.0, 1.0), (0.5, 0.1)])(features)
+    np.testing.assert_array_equal(tf.transpose(found), [alone, added])
+    layer.weight.assign(0.5)
+    layer.epsilon.assign(0.1)
+    assert model.ranks(features).numpy().tolist() == added
 
 
 @pytest.mark.parametrize(

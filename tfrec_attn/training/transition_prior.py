@@ -19,6 +19,7 @@ from tfrec_attn.training.checkpoints import Checkpoints
 from tfrec_attn.training.evaluating import rank, rank_by_model
 
 _AUTO = (0.1, 0.2, 0.5, 1.0, 2.0)
+_PARTS = ("valid", "test")
 _METRIC = 10  # cut-off of the NDCG that picks weight and epsilon
 
 
@@ -58,42 +59,49 @@ def add_transition_prior(
     )
     layer.rows.set_rows(*rows)
     pairs = candidates(prior)
-    test = rank_by_model(model, config, split, "test")
-    found = rank(_ranker(model, layer, pairs), config, split, "valid")
-    scores = [summarise(column, [_METRIC])[f"NDCG@{_METRIC}"] for column in found.T]
-    best = max(scores[1:])
-    weight, epsilon = pairs[scores[1:].index(best)]
-    if prior.weight == "auto" and scores[0] > best:
-        weight, best = 0.0, scores[0]
+    alone = {f"{part}_alone": rank_by_model(model, config, split, part) for part in _PARTS}
+    # Of weight 0 until a pair is chosen. It is in the model, where a known history is enough for
+    # the scores of a model that depends on the user alone.
+    model.transition_prior = layer
+    found = rank(_ranker(model, layer, [(0.0, 1.0), *pairs]), config, split, "valid")
+    zero, *scores = (_score(column) for column in found.T)
+    best = max(scores)
+    weight, epsilon = pairs[scores.index(best)]
+    if prior.weight == "auto" and zero > best:
+        weight, best = 0.0, zero
     layer.weight.assign(weight)
     layer.epsilon.assign(epsilon)
-    model.transition_prior = layer
     Checkpoints(folder).save_best(model)
     write_line(
         f"Prior of item transitions: weight {weight:g} and epsilon {epsilon:g}, "
-        f"NDCG@{_METRIC} {scores[0]:.4f} -> {best:.4f} on the validation events."
+        f"NDCG@{_METRIC} {_score(alone['valid_alone']):.4f} -> {best:.4f} on the validation events."
     )
-    alone = {"valid_alone": found[:, 0], "test_alone": test}
     report = {
         "weight": weight,
         "epsilon": epsilon,
         "candidates": [
             {"weight": one, "epsilon": other, f"NDCG@{_METRIC}": score}
-            for (one, other), score in zip(pairs, scores[1:], strict=True)
+            for (one, other), score in zip(pairs, scores, strict=True)
         ],
         **{name: summarise(ranks, k) for name, ranks in alone.items()},
     }
     return report, alone
 
 
+def _score(ranks: np.ndarray) -> float:
+    return summarise(ranks, [_METRIC])[f"NDCG@{_METRIC}"]
+
+
 def _ranker(model: Any, layer: TransitionPrior, pairs: list[tuple[float, float]]):
-    """Returns a function of a block that returns the ranks int [B, 1 + P]: alone, by each pair."""
-    alone = (0.0, 1.0)
-    choices = np.array([alone, *pairs], np.float32)
+    """Returns a function of a block that returns the ranks by each pair, int32 [B, P].
+
+    The layer is the prior of the model, with the weight 0.
+    """
+    choices = np.array(pairs, np.float32)
 
     def ranks_by_pair(features):
-        # A history without known items has no prior, and the prior has no untrained items, so
-        # nothing changes where popularity or `UNTRAINED` are the scores.
+        # Popularity and `UNTRAINED` are not changed: a history without known items has no prior,
+        # and the prior has no untrained items.
         scores = model.recommendation_scores(features)
         items, shares = layer.shares(model.known(features)["history"][:, -model.max_length :])
 
