@@ -217,6 +217,17 @@ def test_another_average_of_the_same_name(runs, averaged, capsys):
     assert "with model.members.1.weight=2.0, not 1.0; " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("to", ["attrec", "sasrec/../attrec"])
+def test_an_average_does_not_replace_one_of_its_runs(runs, to, capsys, monkeypatch):
+    monkeypatch.chdir(runs)
+    assert average.main(["sasrec", "attrec", "--to", to, "--restart"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: --to {to} is one of the runs, which the average needs to be made again; name "
+        "another folder.\n"
+    )
+    assert run_files.load_config(runs / "attrec").model.name == "attrec"
+
+
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [

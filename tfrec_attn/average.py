@@ -61,7 +61,8 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
 
     Raises:
         ConfigError: If there are fewer than two runs, if one cannot be averaged, if they were
-            trained on different events, or if the weights are not a number above 0 for each.
+            trained on different events, if the weights are not a number above 0 for each, or if the
+            folder is one of the runs.
     """
     if len(runs) < 2:
         raise ConfigError(f"An average needs two runs or more, but has {len(runs)}.")
@@ -70,6 +71,11 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
         _member(run, config, factor)
         for run, config, factor in zip(runs, configs, factors, strict=True)
     ]
+    if Path(folder).resolve() in {run.resolve() for run in runs}:
+        raise ConfigError(
+            f"--to {folder} is one of the runs, which the average needs to be made again; name "
+            "another folder."
+        )
     _check_same_events(runs)
     longest = max(member["max_length"] for member in members)
     # The users and items of a run that continues another one begin with those of the other.

@@ -143,9 +143,10 @@ def test_work_of_another_process_is_not_abandoned(tmp_path):
     assert names(tmp_path) == ["x", "x.partial", "x.partial/a.txt", "x.partial/lock"]
 
 
-def test_the_old_folder_is_replaced(tmp_path):
+@pytest.mark.parametrize("parent", ["", "x/.."])
+def test_the_old_folder_is_replaced(tmp_path, parent):
     make(tmp_path / "x", "a.txt", "state/7/x")
-    work = WorkFolder(tmp_path / "x.partial", "run", KNOWN)
+    work = WorkFolder(tmp_path / parent / "x.partial", "run", KNOWN)
     make(work.folder, "part-1.bin", "note")
-    work.finish(tmp_path / "x", notes=("note",))
+    work.finish(tmp_path / parent / "x", notes=("note",))
     assert names(tmp_path) == ["x", "x/part-1.bin"]

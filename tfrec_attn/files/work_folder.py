@@ -112,9 +112,11 @@ class WorkFolder:
             target: The new path.
             notes: Names of files that unfinished work needs and finished work does not.
         """
+        # A path through the old folder, such as `run/../run`, ends when that is moved.
+        folder, target = (one.parent.resolve() / one.name for one in (self.folder, target))
         if os.path.lexists(target):
-            target.rename(self.folder / _REPLACED)
-        self.folder.rename(target)
+            target.rename(folder / _REPLACED)
+        folder.rename(target)
         clean_up(target, self.kind, self._known, notes)
 
     def release(self) -> None:

@@ -119,7 +119,8 @@ def _check_options(schema: str | None, against: str | None, to: str | None) -> N
     if to is not None and os.path.lexists(to):
         raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
     if to is not None:
-        above = next(one for one in Path(to).absolute().parents if one.exists())
+        # Unlike `Path.exists`, it answers for a folder that must not be entered too.
+        above = next(one for one in Path(to).absolute().parents if os.path.exists(one))
         if not (above.is_dir() and os.access(above, os.W_OK)):
             raise ConfigError(
                 f"--to {to} cannot be written: {above} is no writable folder; name another folder."
