@@ -52,11 +52,19 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(tmp_path, monkeyp
         tmp_path / "no" / "out.tsv": f"there is no folder {tmp_path / 'no'}; make it, or name",
         tmp_path: "it is a folder; name a file.",
         tmp_path / "out.tsv": f"the folder {tmp_path} is read-only; name another file.",
+        tmp_path / ("x" * 256): "File name too long; name another file.",
+        tmp_path / ("x" * 256) / "out.tsv": "File name too long; name another file.",
     }.items():
         with pytest.raises(ConfigError) as caught:
             check_output(path, "HEAD", "--out")
         assert str(caught.value).startswith(f"--out {path} cannot be written: {why}")
     check_output("/dev/null", "HEAD", "--out")
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+def test_the_longest_name_is_written(tmp_path, name):
+    write_output(tmp_path / name, "HEAD\n", "HEAD", "--out")
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [(name, "HEAD\n")]
 
 
 def test_an_earlier_file_is_replaced_completely_or_not_at_all(tmp_path, monkeypatch):

@@ -43,14 +43,25 @@ def check_output(path: str | Path, beginning: str, option: str) -> None:
         ConfigError: If it is a folder or in none, or as for `check_kind`.
     """
     path = Path(path)
-    start, folder = f"{option} {path} cannot be written", path.parent
-    if not folder.is_dir():
-        raise ConfigError(f"{start}: there is no folder {folder}; make it, or name another file.")
-    if path.is_dir():
-        raise ConfigError(f"{start}: it is a folder; name a file.")
-    if (path.is_file() or not path.exists()) and not os.access(folder, os.W_OK):
-        raise ConfigError(f"{start}: the folder {folder} is read-only; name another file.")
+    try:
+        problem = _problem_of(path)
+    except OSError as error:
+        problem = f"{error.strerror}; name another file"
+    if problem:
+        raise ConfigError(f"{option} {path} cannot be written: {problem}.")
     check_kind(path, beginning, option)
+
+
+def _problem_of(path: Path) -> str | None:
+    """Returns why a file cannot be written, or None."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"there is no folder {folder}; make it, or name another file"
+    if path.is_dir():
+        return "it is a folder; name a file"
+    if (path.is_file() or not path.exists()) and not os.access(folder, os.W_OK):
+        return f"the folder {folder} is read-only; name another file"
+    return None
 
 
 def check_kind(path: str | Path, beginning: str, option: str) -> None:
@@ -101,7 +112,8 @@ def replace_bytes(path: Path, content: bytes) -> None:
         return
     path = path.resolve()
     mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    # A name has at most 255 bytes, and a letter at most 4.
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name[:60]}.", dir=path.parent)
     try:
         with open(descriptor, "wb") as stream:
             stream.write(content)
