@@ -698,7 +698,15 @@ def test_results_of_others_stay(finished, tmp_path):
     (folder / "results.csv").rename(folder / "plot.png")
     with pytest.raises(ConfigError, match=r" holds plot\.png, which does not belong to a table; "):
         check_plan(finished, folder)
-    (folder / "results.json").write_text('{"protocol": {}}')
+    for damaged in ('"protocol"', '["protocol"]', '{"rows": []}', "[" * 10**5):
+        (folder / "results.json").write_text(damaged)
+        with pytest.raises(ConfigError, match=r" holds plot\.png, which does not belong to a "):
+            check_plan(finished, folder)
+    for rows in ("3", "[3]", "[{}]"):
+        (folder / "results.json").write_text(f'{{"protocol": {{}}, "rows": {rows}}}')
+        with pytest.raises(ConfigError, match="which does not belong to a table"):
+            check_plan(finished, folder)
+    (folder / "results.json").write_text('{"protocol": {}, "rows": []}')
     check_plan(finished, folder)
 
 

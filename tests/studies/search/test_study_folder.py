@@ -133,6 +133,22 @@ def test_a_damaged_study(tmp_path, text):
         StudyFolder(tmp_path / "study", study())
 
 
+def test_trials_of_an_unknown_study_stay(tmp_path):
+    path = tmp_path / "study"
+    leave(StudyFolder(path, study()))
+    (path / STUDY).unlink()
+    (path / "trials.csv").write_text("trial\n1\n")
+    with pytest.raises(ConfigError) as caught:
+        StudyFolder(path, study())
+    assert str(caught.value) == (
+        f"{path} has trials, but no study.json that tells of which search; give --restart to "
+        "remove its study, or name another folder with --to."
+    )
+    assert sorted(os.listdir(path)) == ["lock", "trials.csv"]
+    StudyFolder(path, study(), restart=True).leave()
+    assert not path.exists() or sorted(os.listdir(path)) == ["lock", STUDY]
+
+
 def test_the_lock_of_a_killed_process_is_removed(tmp_path):
     leave(StudyFolder(tmp_path / "study", study()))
     lock = tmp_path / "study" / "journal.log.lock"

@@ -82,11 +82,7 @@ def check_results(folder: Path) -> None:
     found = sorted(path.name for name in _FILES for path in folder.glob(f"{name}*"))
     if not found:
         return
-    try:
-        is_table = "protocol" in json.loads((folder / f"{RESULTS}.json").read_bytes())
-    except (OSError, ValueError, TypeError):
-        is_table = False
-    if not is_table:
+    if _rows_before(folder) is None:
         raise ConfigError(
             f"{folder} holds {found[0]}, which does not belong to a table; name another folder "
             "with --to, or move it away."
@@ -134,7 +130,8 @@ def train_plan(
         write_line(f"{against} was not trained; the rows are compared with the best by validation.")
         plan = dataclasses.replace(plan, against=None)
     table = _make_table(plan, complete, failed)
-    left = [name for name in _rows_before(folder) if name not in {row.model for row in table.rows}]
+    now = {row.model for row in table.rows}
+    left = [name for name in _rows_before(folder) or [] if name not in now]
     for suffix, text in table.formats().items():
         replace_text(folder / f"{RESULTS}.{suffix}", text)
     write_line(f"\n{table.text()}\n")
@@ -145,12 +142,14 @@ def train_plan(
     return table
 
 
-def _rows_before(folder: Path) -> list[str]:
-    """Returns the rows of the table that is replaced."""
-    path = folder / f"{RESULTS}.json"
-    if not path.is_file():
-        return []
-    return [row["model"] for row in json.loads(path.read_bytes()).get("rows", [])]
+def _rows_before(folder: Path) -> list[str] | None:
+    """Returns the rows of the table in a folder, or None if it holds no table."""
+    try:
+        tree = json.loads((folder / f"{RESULTS}.json").read_bytes())
+        rows = [str(row["model"]) for row in tree["rows"]]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return None
+    return rows if "protocol" in tree else None
 
 
 def _make_table(plan: LogPlan, cells: Sequence[Cell], failed: dict[str, str]) -> Any:

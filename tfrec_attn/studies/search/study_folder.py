@@ -21,6 +21,7 @@ _KNOWN = (
     *(f"{_TRIAL}/{pattern}" for pattern in OF_A_RUN),
 )
 _OTHER_NAME = "name another folder with --to"
+_REMEDY = f"--restart to remove its study, or {_OTHER_NAME}"
 
 
 def describe_study(
@@ -77,6 +78,10 @@ class StudyFolder:
         path = self.path / STUDY
         if path.exists():
             self._check_same(study)
+        elif self.has_trials():
+            raise ConfigError(
+                f"{self.path} has trials, but no {STUDY} that tells of which search; give {_REMEDY}."
+            )
         else:
             self._work.clear()
             replace_text(path, json.dumps(study, indent=2, ensure_ascii=False) + "\n")
@@ -85,11 +90,10 @@ class StudyFolder:
 
     def _check_same(self, study: dict[str, Any]) -> None:
         path = self.path / STUDY
-        remedy = f"--restart to remove its study, or {_OTHER_NAME}"
         try:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError):
-            raise ConfigError(f"{path} cannot be read; give {remedy}.") from None
+            raise ConfigError(f"{path} cannot be read; give {_REMEDY}.") from None
         # As it is read back from JSON.
         study = json.loads(json.dumps(study))
         missing = object()
@@ -100,11 +104,11 @@ class StudyFolder:
             if key == "log":
                 raise ConfigError(
                     f"{self.path} holds a study of another log, or the log has changed; "
-                    f"give {remedy}."
+                    f"give {_REMEDY}."
                 )
             there, here = ("nothing" if one is missing else shown(one) for one in (there, here))
             raise ConfigError(
-                f"{self.path} holds another study, with {key}={there}, not {here}; give {remedy}."
+                f"{self.path} holds another study, with {key}={there}, not {here}; give {_REMEDY}."
             )
 
     def has_trials(self) -> bool:
