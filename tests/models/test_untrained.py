@@ -18,8 +18,10 @@ from export.servable import Servable
 from tests.models.contract import TYPICAL
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
-from tfrec_attn.data.sequences.splits import temporal
+from tfrec_attn.data.sequences.encoding import Sequences
+from tfrec_attn.data.sequences.splits import Split, temporal
 from tfrec_attn.data.sequences.trained_rows import TrainedRows, missing_text
+from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.models.base.untrained import UNTRAINED, drop_events, is_trained
 from tfrec_attn.replay.event_ranking import rank_events
@@ -28,6 +30,7 @@ from tfrec_attn.runs import run, run_files
 from tfrec_attn.runs.run_files import read_trained
 from tfrec_attn.runtime.runner import Runner
 from tfrec_attn.training import inputs
+from tfrec_attn.training.evaluating import rank_baselines
 
 # Those that need the user and the history, the history alone, and the user alone.
 EVERY_MODEL = pytest.mark.parametrize("name", [*TYPICAL, "tests.outside.bpr_mf:BPRMF"])
@@ -396,3 +399,18 @@ def test_a_lost_file_is_told(trained, tmp_path):
     (folder / run_files.TRAINED.items).unlink()
     with pytest.raises(ConfigError, match=r"trained_items\.npy .*restore the run"):
         run.load_model(folder)
+
+
+def test_baselines_leave_untrained_items_out():
+    """Users a to d; d has item 1 for training, 4 for validation and 2 for the test.
+
+    After item 1 comes item 2, and item 3 is the most popular.
+    """
+    items = np.array([1, 2, 1, 2, 3, 3, 3, 1, 4, 2], np.int32)
+    offsets, names = np.array([0, 2, 4, 7, 10]), (Vocabulary("abcd"), Vocabulary("wxyz"))
+    sequences = Sequences(items, offsets, np.arange(10), *names)
+    ends = np.array([2, 4, 7, 8])
+    split = Split(sequences, ends, np.array([8]), np.array([9]), "temporal")
+    found = rank_baselines(configuration.load(None, ["evaluate.repeats=exclude"]), split)
+    expected = {"pop": [2], "transition": [1], "decayed_transitions": [1]}
+    assert {name: ranks.tolist() for name, ranks in found.items()} == expected

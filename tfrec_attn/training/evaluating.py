@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tfrec_attn import models
 from tfrec_attn.config import Config
-from tfrec_attn.data.sequences.splits import Split
+from tfrec_attn.data.sequences.splits import Split, item_counts
 from tfrec_attn.evaluation.held_out import bootstrap_intervals, held_out_ranks, summarise, values_of
 from tfrec_attn.evaluation.list_metrics import LIST_LENGTH
 from tfrec_attn.evaluation.protocol import Repeats, choose_repeats
@@ -118,14 +118,17 @@ def is_baseline(config: Config) -> bool:
 def rank_baselines(config: Config, split: Split) -> dict[str, np.ndarray]:
     """Returns the ranks of the test events by each of `BASELINES`, with its defaults.
 
-    They use the latest 50 events of a history, independently of `data.max_length`.
+    They use the latest 50 events of a history, independently of `data.max_length`, and like a run
+    only events of items with training events.
     """
     data = dataclasses.replace(config.data, max_length=_MAX_LENGTH)
     config = dataclasses.replace(config, data=data)
     sequences, rankers = split.sequences, []
+    trained = item_counts(split) > 0
     for name in BASELINES:
         model = models.get(name)(sequences.num_users, sequences.num_items, _MAX_LENGTH)
         model.count(split)
+        model.trained_items = None if trained.all() else trained
         rankers.append(model.ranks)
 
     def ranks_of_all(block):
