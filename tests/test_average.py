@@ -46,6 +46,13 @@ def test_scores_are_the_weighted_sum(runs, averaged):
     np.testing.assert_allclose(alone, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_model_of_histories_is_left_out_without_a_history(runs, averaged):
+    features = {"user": np.array([1, 3], "int32"), "history": np.zeros([2, 4], "int64")}
+    expected = 2.0 * run.load_model(runs / "attrec").scores(features).numpy()
+    np.testing.assert_allclose(averaged.scores(features), expected, rtol=1e-4, atol=1e-5)
+    assert np.ptp(expected) > 0 and not averaged.knows_nothing(features).numpy().any()
+
+
 def test_a_prior_is_added_to_the_sum(averaged, runs):
     features = {"user": np.array([1], "int32"), "history": np.array([[0, 5, 2, 7]])}
     items, values = (one.numpy()[0] for one in averaged.prior(features))

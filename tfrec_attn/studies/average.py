@@ -20,6 +20,7 @@ class Average(SequenceModel):
 
         score(j) = sum over the models m of w_m (q_m . v_mj)
 
+    A model that uses histories is left out where it knows nothing: its query has no meaning there.
     The vectors of the models stand side by side, so the sum is again an inner product, which
     is exported and served as that of any model. `count` copies the weights of the runs.
 
@@ -65,7 +66,11 @@ class Average(SequenceModel):
         parts = []
         for one, member in zip(self.members, self.models, strict=True):
             inputs = latest_events(features, member.max_length)
-            parts.append(one["weight"] * member.query_vectors(inputs, training=training))
+            query = member.query_vectors(inputs, training=training)
+            if member.uses_history:
+                nothing = member.knows_nothing(inputs)[:, tf.newaxis]
+                query = tf.where(nothing, tf.zeros_like(query), query)
+            parts.append(one["weight"] * query)
         return tf.concat(parts, axis=1)
 
     def item_vectors(self, items=None):
