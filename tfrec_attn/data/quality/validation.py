@@ -201,7 +201,8 @@ def _write(
     try:
         if not target.parent.exists():
             target.parent.mkdir(parents=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name[:60]}.", dir=target.parent) as folder:
+        prefix = f".{target.name[:60]}."
+        with tempfile.TemporaryDirectory(prefix=prefix, dir=target.parent) as folder:
             partial = Path(folder) / target.name
             partial.mkdir()
             text = json.dumps(tree, indent=2, ensure_ascii=False) + "\n"

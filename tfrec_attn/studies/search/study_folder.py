@@ -80,7 +80,8 @@ class StudyFolder:
             self._check_same(study)
         elif self.has_trials():
             raise ConfigError(
-                f"{self.path} has trials, but no {STUDY} that tells of which search; give {_REMEDY}."
+                f"{self.path} has trials, but no {STUDY} that tells of which search; "
+                f"give {_REMEDY}."
             )
         else:
             self._work.clear()
