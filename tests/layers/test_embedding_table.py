@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.layers import EmbeddingTable
+from tfrec_attn.layers.embedding_table import reading_in_place
 from tfrec_attn.layers.whole_tables import WholeTables
 
 
@@ -80,7 +81,7 @@ def test_rows_that_a_step_has_read_are_those_before_its_updates():
 
     @tf.function(autograph=False)
     def step():
-        with WholeTables([layer]).reading():
+        with reading_in_place():
             layer(tf.constant([1]))
             before = layer.rows()
             variable.scatter_nd_add([[1]], [[10.0, 10.0]])

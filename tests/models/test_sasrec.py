@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.models import worked
+from tfrec_attn.keras_versions.variables import variable_of
 from tfrec_attn.models import SASRec
 
 
@@ -58,3 +59,15 @@ def test_losses_of_target_1_and_negative_3(model, loss, negatives, expected):
         batch["negatives"] = tf.constant(negatives)
     model.compile("sgd", loss, calibration=0.75)
     worked.near(model.compute_loss(batch), expected)
+
+
+def test_ranks_and_recommendations_read_a_trained_table_without_a_copy(model):
+    features = {name: tf.constant([1]) for name in ("user", "target")}
+    features |= {"history": tf.constant([[1, 2]]), "seen": tf.constant([[1, 2]])}
+    table = variable_of(model.items.embeddings)
+    for use in (lambda: model.recommend([[1, 2]]), lambda: model.traced_ranks()(features)):
+        # After a lookup, TensorFlow copies the whole table whenever it is read.
+        tf.gather(table, [1])
+        use()
+        once, again = (np.asarray(memoryview(tf.convert_to_tensor(table))) for _ in range(2))
+        assert np.shares_memory(once, again)

@@ -13,10 +13,12 @@ from tfrec_attn.keras_versions.variables import gather_from, read_whole
 from tfrec_attn.layers.max_norm import MaxNorm
 from tfrec_attn.layers.rows import gather_rows
 from tfrec_attn.layers.support import Layer
-from tfrec_attn.layers.whole_tables import in_training_step, whole_tables
+from tfrec_attn.layers.whole_tables import whole_tables
 
 # Inside `reading`: rows by table.
 _ROWS = contextvars.ContextVar("rows", default=None)
+# Whether all rows are read without a copy inside a `tf.function`.
+_IN_PLACE = contextvars.ContextVar("in_place", default=False)
 
 
 def take(vectors: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
@@ -141,10 +143,8 @@ class EmbeddingTable(Layer):
         """Returns all rows, of which those of some ids are used; None: all."""
         if self._is_whole():
             whole_tables().look_up(self, ids)
-        if tf.executing_eagerly() or in_training_step():
-            return read_whole(self.embeddings)
-        # A function for others: XLA and the converters of SavedModels know no DisableCopyOnRead.
-        return tf.convert_to_tensor(self.embeddings)
+        in_place = tf.executing_eagerly() or _IN_PLACE.get()
+        return read_whole(self.embeddings) if in_place else tf.convert_to_tensor(self.embeddings)
 
     def _shared_rows(self, ids):
         vectors, column, rows_of = self._shared()
@@ -169,3 +169,16 @@ def reading(rows: dict[EmbeddingTable, tf.Tensor]) -> Iterator[None]:
         yield
     finally:
         _ROWS.reset(token)
+
+
+@contextlib.contextmanager
+def reading_in_place() -> Iterator[None]:
+    """Lets functions that are traced inside read all rows of a table without a copy.
+
+    XLA cannot compile them then, nor a converter read them. Eager reads never copy.
+    """
+    token = _IN_PLACE.set(True)
+    try:
+        yield
+    finally:
+        _IN_PLACE.reset(token)

@@ -61,8 +61,3 @@ class WholeTables:
 def whole_tables() -> WholeTables:
     """Returns the tables that are read whole here; by default none."""
     return _CURRENT.get() or WholeTables([])
-
-
-def in_training_step() -> bool:
-    """Returns whether a training step, which notes the tables that it reads whole, runs here."""
-    return _CURRENT.get() is not None

@@ -15,6 +15,7 @@ from tfrec_attn.evaluation.held_out import bootstrap_intervals, held_out_ranks, 
 from tfrec_attn.evaluation.list_metrics import LIST_LENGTH
 from tfrec_attn.evaluation.protocol import Repeats, choose_repeats
 from tfrec_attn.evaluation.ranking import ranks
+from tfrec_attn.layers.embedding_table import reading_in_place
 from tfrec_attn.models.base.recommendation import best_unseen
 from tfrec_attn.training.inputs import held_out
 
@@ -64,6 +65,7 @@ def rank_and_list(
     """
     k = min(LIST_LENGTH, model.num_items)
 
+    @reading_in_place()
     def columns(features):
         scores = model.recommendation_scores(features)
         found, items = best_unseen(scores, features["seen"], k)

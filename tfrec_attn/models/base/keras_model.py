@@ -8,7 +8,7 @@ from tfrec_attn.keras_versions.model import Model
 from tfrec_attn.keras_versions.variables import check_same_keras, variable_of
 from tfrec_attn.layers.dropout import masks_of_step
 from tfrec_attn.layers.embedding_smoothing import EmbeddingSmoothing
-from tfrec_attn.layers.embedding_table import EmbeddingTable
+from tfrec_attn.layers.embedding_table import EmbeddingTable, reading_in_place
 from tfrec_attn.layers.support import kept_arguments, parameters_of
 from tfrec_attn.layers.whole_tables import WholeTables
 from tfrec_attn.losses import as_loss
@@ -72,7 +72,8 @@ class KerasModel(Model):
     def traced_ranks(self):
         """Returns `ranks` as a `tf.function`, traced once for training and evaluation."""
         if self._traced_ranks is None:
-            self._traced_ranks = tf.function(self.ranks, reduce_retracing=True, autograph=False)
+            ranks = reading_in_place()(self.ranks)
+            self._traced_ranks = tf.function(ranks, reduce_retracing=True, autograph=False)
         return self._traced_ranks
 
     def get_config(self):
@@ -286,7 +287,7 @@ class KerasModel(Model):
         lookups = count_lookups(features, {of: self.tables(of) for of in ("users", "items")})
         whole = self._whole_tables(lookups)
         masks = masks_of_step(self._seed, self.optimizer.iterations)
-        with masks, WholeTables(whole).reading() as read:
+        with masks, reading_in_place(), WholeTables(whole).reading() as read:
             gradients, total, count = self._gradients(features)
         gradients = keras.unscaled_gradients(self.optimizer, gradients)
         constraints = {table.ref(): one for table, one in self.constrained_tables()}

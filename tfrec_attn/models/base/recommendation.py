@@ -4,6 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.layers.embedding_table import reading_in_place
 
 _BATCH_SIZE = 256
 
@@ -73,9 +74,8 @@ def _traced(model):
             tf.TensorSpec(shape, tf.int32) for shape in ([None], [None, None], [])
         )
         history = tf.TensorSpec([None, model.max_length], tf.int32)
-        traced = tf.function(
-            model.top_k, input_signature=[rows, history, table, scalar], autograph=False
-        )
+        top_k, signature = reading_in_place()(model.top_k), [rows, history, table, scalar]
+        traced = tf.function(top_k, input_signature=signature, autograph=False)
         # A call of the concrete function looks for no other trace, a third of the time of a call.
         model.traced_top_k = traced.get_concrete_function()
     return model.traced_top_k
