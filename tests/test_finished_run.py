@@ -487,12 +487,18 @@ def test_what_the_summary_says_of_a_better_baseline(trained):
     text = result_text.better_baseline(config, report)
     assert f"has a better MRR: 0.9000, not {report['test']['MRR']:.4f}" in text
     assert "with prior.weight=auto" in text and f"model.name={best}" in text
+    report["baselines"] = {one: {"MRR": 0.9} for one in ("pop", "transition")}
     for name, remedy in (
+        ("item_knn", "To improve the model, vary its settings with tfrec_attn.ablat"),
+        ("pop", "transition, which only counts"),
+        ("transition", "pop, which only counts"),
         ("decayed_transitions", "To improve the model, vary its settings with tfrec_attn.ablat"),
         (AVERAGE, "To improve the average, add the counts to its scores with prior.weight=auto, c"),
     ):
         other = dataclasses.replace(config, model=dataclasses.replace(config.model, name=name))
         assert remedy in result_text.better_baseline(other, report)
+    report["test"]["MRR"] = 0.89996
+    assert result_text.better_baseline(config, report) is None
     report["test"]["MRR"] = 0.95
     assert result_text.better_baseline(config, report) is None
 
