@@ -29,8 +29,8 @@ OPTIONS = (
     "test_from",
 )  # fmt: skip
 _OF_TRAINING = (
-    "source", "cache", "items", "max_length", "targets", "window", "mask_share", "mask_last", "events",
-    "seed",
+    "source", "cache", "items", "max_length", "targets", "window", "mask_share", "mask_last",
+    "events", "seed",
 )  # fmt: skip
 _IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are gathered from
 
