@@ -210,7 +210,7 @@ def test_evaluate_prints_a_table(trained):
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["test", *METRICS]
-    assert lines[1] == ["model", *(f"{report['test'][metric]:.4f}" for metric in METRICS)]
+    assert lines[1] == ["attrec", *(f"{report['test'][metric]:.4f}" for metric in METRICS)]
     for line, end in zip(lines[2:], (0, 1), strict=True):
         assert line[-len(METRICS) :] == [
             f"{report['test_interval'][metric][end]:.4f}" for metric in METRICS
