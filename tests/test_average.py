@@ -10,6 +10,7 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.studies.average import Average
 from tfrec_attn.training.training_run import train
+from tfrec_attn.training.warm_start import load_previous_run
 
 SMALL = ("data.events=1000", "data.max_length=4", "model.dim=4", "train.epochs=1")
 FAST = ("evaluate.bootstrap=0", "evaluate.k=[2, 5]", "evaluate.metric=NDCG@5")
@@ -226,6 +227,13 @@ def test_a_run_without_a_checksum_of_its_events_cannot_be_averaged(runs, monkeyp
     monkeypatch.setattr(average, "load_metrics", lambda _: {"data": {}})
     with pytest.raises(ConfigError, match="sasrec has no checksum of its events in "):
         average.config_of([runs / "sasrec", runs / "attrec"], None, "both")
+
+
+def test_no_training_continues_an_average(runs, averaged):
+    given = config.load(None, [f"train.warm_start={runs / 'both'}", "model.name=sasrec"])
+    sentence = "both is a run of Average, which has no training to continue; give a run of model.n"
+    with pytest.raises(ConfigError, match=sentence):
+        load_previous_run(given)
 
 
 def test_another_average_of_the_same_name(runs, averaged, capsys):
