@@ -10,6 +10,7 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.studies.average import Average
 from tfrec_attn.training.training_run import train
+from tfrec_attn.training.warm_start import load_previous_run
 
 SMALL = ("data.events=1000", "data.max_length=4", "model.dim=4", "train.epochs=1")
 FAST = ("evaluate.bootstrap=0", "evaluate.k=[2, 5]", "evaluate.metric=NDCG@5")
@@ -64,6 +65,23 @@ def test_a_prior_is_added_to_the_sum(averaged, runs):
     np.testing.assert_allclose(averaged.scores(features), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_an_average_is_shown_beside_its_runs(runs, averaged, monkeypatch):
+    both, sasrec, attrec = (runs / name for name in ("both", "sasrec", "attrec"))
+    text = average.beside_its_runs(both, [sasrec, attrec])
+    names = [line.split()[0] for line in text.splitlines()[:4]]
+    assert names == ["validation", str(sasrec), str(attrec), str(both)]
+    found = {run: run_files.load_metrics(run) for run in (both, sasrec, attrec)}
+    for run_, value in ((both, 0.2), (sasrec, 0.3), (attrec, 0.1)):
+        found[run_]["valid"]["NDCG@5"] = value
+    monkeypatch.setattr(average, "load_metrics", found.get)
+    note = f"{sasrec} alone has a better NDCG@5 on the validation events; give it more weight with "
+    assert note in average.beside_its_runs(both, [sasrec, attrec])
+    assert "alone" not in average.beside_its_runs(both, [attrec])
+    found[sasrec]["protocol"]["hash"] = "another"
+    text = average.beside_its_runs(both, [sasrec, attrec])
+    assert str(sasrec) not in text and "alone" not in text
+
+
 def test_the_run_is_one_of_its_log(runs, averaged):
     made, first = (run_files.load_metrics(runs / name) for name in ("both", "sasrec"))
     assert made["protocol"]["hash"] == first["protocol"]["hash"]
@@ -98,7 +116,7 @@ def members(*names, max_length=4, **parameters):
 def test_a_prior_and_the_vocabularies_of_another_run(runs, monkeypatch):
     monkeypatch.chdir(runs)
     options = ["prior.weight=0.5", "train.warm_start=sasrec", "--to", "prior"]
-    assert average.main(["sasrec", "sasrec", *options]) == 0
+    assert average.main(["sasrec", *options]) == 0
     found = run.load_model(runs / "prior")
     assert found.transition_prior.weight.numpy() == 0.5
     features = {"user": np.array([0], "int32"), "history": np.array([[0, 5, 2, 7]])}
@@ -185,7 +203,7 @@ def test_weights_are_equal_by_default(runs):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["sasrec"], "An average needs two runs or more, but has 1."),
+        (["prior.weight=1"], "An average needs runs, but has only keys; name the folders of runs"),
         (
             ["sasrec", "attrec", "--weights", "1,0"],
             "--weights must be a number above 0 for each of the 2 runs, with commas, but is 1,0.",
@@ -216,6 +234,13 @@ def test_a_run_without_a_checksum_of_its_events_cannot_be_averaged(runs, monkeyp
     monkeypatch.setattr(average, "load_metrics", lambda _: {"data": {}})
     with pytest.raises(ConfigError, match="sasrec has no checksum of its events in "):
         average.config_of([runs / "sasrec", runs / "attrec"], None, "both")
+
+
+def test_no_training_continues_an_average(runs, averaged):
+    given = config.load(None, [f"train.warm_start={runs / 'both'}", "model.name=sasrec"])
+    sentence = "both is a run of Average, which has no training to continue; give a run of model.n"
+    with pytest.raises(ConfigError, match=sentence):
+        load_previous_run(given)
 
 
 def test_another_average_of_the_same_name(runs, averaged, capsys):

@@ -1,6 +1,7 @@
 """A finished run: its files, evaluation and recommendations, and a log that has changed."""
 
 import csv
+import dataclasses
 import json
 import math
 from collections import Counter, defaultdict
@@ -14,9 +15,12 @@ from tests.commands import METRICS, TINY, assert_refused, history_of, metrics_of
 from tfrec_attn import config as configuration
 from tfrec_attn import evaluate, models, train
 from tfrec_attn.data.reading.synthetic import synthetic
+from tfrec_attn.errors import ConfigError
 from tfrec_attn.evaluation.list_metrics import list_metrics
 from tfrec_attn.runs import run, run_files
 from tfrec_attn.training import result_text
+
+AVERAGE = "tfrec_attn.studies.average:Average"
 
 
 def write_log(path, users=25, events=10, items=30, seed=4, header="user_id,item_id,timestamp"):
@@ -206,7 +210,7 @@ def test_evaluate_prints_a_table(trained):
     assert code == 0
     lines = [line.split() for line in out.splitlines()]
     assert lines[0] == ["test", *METRICS]
-    assert lines[1] == ["model", *(f"{report['test'][metric]:.4f}" for metric in METRICS)]
+    assert lines[1] == ["attrec", *(f"{report['test'][metric]:.4f}" for metric in METRICS)]
     for line, end in zip(lines[2:], (0, 1), strict=True):
         assert line[-len(METRICS) :] == [
             f"{report['test_interval'][metric][end]:.4f}" for metric in METRICS
@@ -460,6 +464,17 @@ def test_a_run_is_read_without_the_devices_of_its_training(trained, tmp_path, go
     assert run.load_config(tmp_path) == run.load_config(trained[0])
 
 
+def test_recommended_lengths_take_logs_of_short_histories(tmp_path):
+    lengths = [models.recommended(name).get("data.max_length", 5) for name in models.names()]
+    assert max(lengths) == run.LONGEST_RECOMMENDED
+    log = write_log(tmp_path / "log.csv", events=5)
+    settings = ["data.source=file", f"data.path={log}", "model.name=decayed_transitions"]
+    data = run.prepare_data(configuration.load(None, settings))
+    assert data.sequences.lengths.max() == 5
+    with pytest.raises(ConfigError, match="the longest history, 5 events, but is 51; lower it"):
+        run.prepare_data(configuration.load(None, [*settings, "data.max_length=51"]))
+
+
 def test_what_the_summary_says_of_a_better_baseline(trained):
     """It names the baseline if the model is behind it in the metric that picks the epoch."""
     folder, out = trained
@@ -472,6 +487,18 @@ def test_what_the_summary_says_of_a_better_baseline(trained):
     text = result_text.better_baseline(config, report)
     assert f"has a better MRR: 0.9000, not {report['test']['MRR']:.4f}" in text
     assert "with prior.weight=auto" in text and f"model.name={best}" in text
+    report["baselines"] = {one: {"MRR": 0.9} for one in ("pop", "transition")}
+    for name, remedy in (
+        ("item_knn", "To improve the model, vary its settings with tfrec_attn.ablat"),
+        ("pop", "transition, which only counts"),
+        ("transition", "pop, which only counts"),
+        ("decayed_transitions", "To improve the model, vary its settings with tfrec_attn.ablat"),
+        (AVERAGE, "To improve the average, add the counts to its scores with prior.weight=auto, c"),
+    ):
+        other = dataclasses.replace(config, model=dataclasses.replace(config.model, name=name))
+        assert remedy in result_text.better_baseline(other, report)
+    report["test"]["MRR"] = 0.89996
+    assert result_text.better_baseline(config, report) is None
     report["test"]["MRR"] = 0.95
     assert result_text.better_baseline(config, report) is None
 

@@ -145,7 +145,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         (
             2,
             ["model.name=caser", "model.max_height=6", "data.max_length=5"],
-            ["`max_height` must be at most the length of the window, 5; got 6"],
+            ["max_height must be at most max_length, 5, but is 6; lower model.max_height"],
         ),
         (
             2,
@@ -423,9 +423,10 @@ def test_help_lists_every_key_with_its_default(capsys):
             ["train.sampling_power"],
         ),
         (
-            ["train.distillation={loss: squared_distance, temperature: 1, latest: true}"],
-            ["train.distillation.temperature"],
+            ["train.distillation={weight: 1, loss: squared_distance, layers: 2, latest: true}"],
+            ["train.distillation.layers"],
         ),
+        (["train.distillation.loss=smoothing"], ["train.distillation.loss"]),
         ([], []),
     ],
 )

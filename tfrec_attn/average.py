@@ -7,7 +7,7 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.cli.arguments import Arguments, is_override, path
-from tfrec_attn.cli.terminal import reporting, write_line
+from tfrec_attn.cli.terminal import format_table, reporting, write_line
 from tfrec_attn.config import Config
 from tfrec_attn.config.schema import Model
 from tfrec_attn.errors import ConfigError
@@ -29,7 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = Arguments(
         prog="python -m tfrec_attn.average",
         description="Makes a run whose model adds up the scores of others, and evaluates it. It "
-        "exports and serves as one model. Data, evaluation and prior are those of the first run.",
+        "exports and serves as one model. Data, evaluation and prior are those of the first run. A "
+        "single run can be given another prior.",
     )
     parser.add_argument(
         "runs",
@@ -47,8 +48,28 @@ def main(arguments: list[str] | None = None) -> int:
     config = configuration.from_dict(configuration.overlay(tree, overrides))
     folder = train(config, restart=parsed.restart)
     if folder is not None:
-        write_line(next_commands(config, folder))
+        write_line(f"\n{beside_its_runs(folder, runs)}\n{next_commands(config, folder)}")
     return 0
+
+
+def beside_its_runs(folder: Path, runs: list[Path]) -> str:
+    """Returns the validation metrics of an average and of its runs, and whether one is better."""
+    average, metric = load_metrics(folder), load_config(folder).evaluate.metric
+    found = {run: load_metrics(run) for run in runs}
+    # Other cut-offs or rules for repeated items give figures that cannot be compared.
+    rows = {
+        str(run): one["valid"]
+        for run, one in found.items()
+        if one["protocol"]["hash"] == average["protocol"]["hash"]
+    }
+    best = max(rows, key=lambda run: rows[run][metric], default=None)
+    text = format_table("validation", {**rows, str(folder): average["valid"]})
+    if best is None or rows[best][metric] <= average["valid"][metric]:
+        return text
+    return (
+        f"{text}\n\n{best} alone has a better {metric} on the validation events; give it more "
+        "weight with --weights, or leave out other runs."
+    )
 
 
 def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
@@ -60,12 +81,12 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
         folder: Folder of the average.
 
     Raises:
-        ConfigError: If there are fewer than two runs, if one cannot be averaged, if they were
-            trained on different events, if the weights are not a number above 0 for each, or if the
-            folder is one of the runs.
+        ConfigError: If there are no runs, if one cannot be averaged, if they were trained on
+            different events, if the weights are not a number above 0 for each, or if the folder is
+            one of the runs.
     """
-    if len(runs) < 2:
-        raise ConfigError(f"An average needs two runs or more, but has {len(runs)}.")
+    if not runs:
+        raise ConfigError("An average needs runs, but has only keys; name the folders of runs.")
     factors, configs = _factors(weights, len(runs)), [load_config(run) for run in runs]
     members = [
         _member(run, config, factor)

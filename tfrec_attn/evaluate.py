@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from tfrec_attn import models
+from tfrec_attn import extensions, models
 from tfrec_attn.cli.arguments import Arguments, add_split, path
 from tfrec_attn.cli.terminal import format_table, reporting
-from tfrec_attn.config import Config
+from tfrec_attn.config import Config, has_prior
 from tfrec_attn.data.sequences.held_out_log import (
     HeldOutEvents,
     read_held_out_log,
@@ -64,9 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
                 f"note: {note} in {parsed.run}: the code of the model, this package or the machine "
                 "has changed since the training.\n"
             )
-    sys.stdout.write(
-        f"{json.dumps(report, indent=2) if parsed.json else _table(parsed.split, report)}\n"
-    )
+    text = json.dumps(report, indent=2) if parsed.json else _table(parsed.run, parsed.split, report)
+    sys.stdout.write(f"{text}\n")
     return 0
 
 
@@ -218,9 +217,11 @@ def _differences(folder: str, found: dict[str, Any]) -> str:
     )
 
 
-def _table(part: str, report: dict[str, Any]) -> str:
-    name = f"{part} of the current log" if "current_log" in report else part
-    return format_table(name, {"model": report[part]}, report.get(f"{part}_interval"))
+def _table(folder: str, part: str, report: dict[str, Any]) -> str:
+    config = run_files.load_config(Path(folder))
+    title = f"{part} of the current log" if "current_log" in report else part
+    name = f"{extensions.short_name(config.model.name)}{' + prior' if has_prior(config) else ''}"
+    return format_table(title, {name: report[part]}, report.get(f"{part}_interval"))
 
 
 if __name__ == "__main__":

@@ -39,7 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             f"{left_out if report.unknown else ''}."
         )
     if report.has_prior:
-        write_line("The scores of this model have a prior too, which is not in the vectors.")
+        write_line(
+            "The scores of this model have a prior or counts too, which are not in the vectors."
+        )
     return 0
 
 

@@ -138,3 +138,5 @@ def test_the_line_on_recommended_settings(file):
     ]
     load(None, [], lambda name: {}, lines.append)
     assert len(lines) == 1
+    load(None, ["train.l2=0.0001"], lambda name: {"train.l2": 1e-4}, lines.append)
+    assert lines[1] == "Recommended for attrec: all settings are given."

@@ -83,7 +83,7 @@ def test_an_export_states_the_recall_and_is_verified(run_folder, tmp_path, no_wa
     matrix = card["serving"]["matrix"]
     assert (matrix["kind"], card["serving"]["index"]) == (kind, None)
     assert 0.8 < matrix["recall@10"] <= 1
-    assert f"30 test histories: recall@10 {matrix['recall@10']}, p50_ms" in out
+    assert f"30 test histories: recall@10 {matrix['recall@10']}, median" in out
     assert f"The item vectors are {kind} (recall@10 {matrix['recall@10']}" in (
         tmp_path / "1" / "assets.extra" / "README.md"
     ).read_text(encoding="utf-8")

@@ -33,6 +33,14 @@ def test_products_are_scores(number, suffix, exported, tmp_path):
         np.testing.assert_allclose(user[row] @ item[order].T, scores[row], rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["decayed_transitions", "sasrec"])
+def test_counts_are_told_also_for_items_alone(name, run_folder, tmp_path):
+    items = ("--items-to", tmp_path / "items.npy")
+    code, out, _ = run_command(vectors.main, run_folder(name), *items)
+    told = "prior or counts too, which are not in the vectors" in out
+    assert (code, told) == (0, name != "sasrec")
+
+
 def read(path):
     """(ids, float32 [R, D'])"""
     if path.suffix == ".npy":

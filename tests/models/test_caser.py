@@ -32,7 +32,6 @@ def test_scores():
 
 def test_filters_are_at_most_as_high_as_the_window():
     assert len(Caser(1, 3, 8, dim=2, max_height=3).convolution.horizontal_kernels) == 3
-    with pytest.raises(
-        ValueError, match="`max_height` must be at most the length of the window, 5; got 6"
-    ):
+    sentence = "max_height must be at most max_length, 5, but is 6; lower model.max_height, or "
+    with pytest.raises(ValueError, match=sentence):
         Caser(1, 3, 5, max_height=6)

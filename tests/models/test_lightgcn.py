@@ -144,5 +144,5 @@ def test_a_catalogue_of_one_item(tmp_path):
     (tmp_path / "log.csv").write_text("\n".join(["user_id,item_id,timestamp", *lines]))
     keys = ["data.source=file", f"data.path={tmp_path / 'log.csv'}", f"run_dir={tmp_path / 'run'}"]
     result = run_command(train.main, "model.name=lightgcn", *keys)
-    assert_refused(result, 2, "num_items must be at least 2 for a graph, but is 1")
+    assert_refused(result, 2, "num_items must be at least 2 for a graph, but is 1; train on a log")
     assert [path.name for path in tmp_path.iterdir()] == ["log.csv"]

@@ -201,6 +201,27 @@ def test_candidates(prior, expected):
 
 
 @pytest.mark.parametrize(
+    ("prior", "chosen", "tries"),
+    [
+        (Prior(weight="auto"), (2.0, 3e-4), ["prior.weight=2,10"]),
+        (Prior(weight="auto"), (0.1, 1e-4), ["prior.epsilon=0.0001,1e-05"]),
+        (
+            Prior(weight=[1.0, 4.0]),
+            (4.0, 1e-3),
+            ["prior.weight=4,20", "prior.epsilon=0.001,0.01"],
+        ),
+        (Prior(weight="auto"), (1.0, 3e-4), None),
+        (Prior(weight=2.0, epsilon=0.1), (2.0, 0.1), None),
+        (Prior(weight=[1.0, 100.0], epsilon=[1e-9, 1e-8, 1e-7]), (100.0, 1e-9), None),
+    ],
+)
+def test_a_prior_at_the_edge_of_its_candidates(prior, chosen, tries):
+    note = transition_prior.at_the_edge(candidates(prior), *chosen)
+    start = "These are at the edge of the values to choose from; try "
+    assert note == (tries and f"{start}{' '.join(tries)} too.")
+
+
+@pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         (

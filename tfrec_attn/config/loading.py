@@ -191,7 +191,7 @@ def _line_on_recommended(name, settings, given, arguments, path):
         if key in given and coerce(key, given[key], _hint_of(value)) != value
     ]
     note = f"; changed: {', '.join(replaced)}" if replaced else ""
-    return f"Recommended for {name}: {used or 'nothing else'}{note}."
+    return f"Recommended for {name}: {used or 'all settings are given'}{note}."
 
 
 def _set_default(tree: dict[str, Any], key: str, value: Any) -> Any:

@@ -13,7 +13,7 @@ from tfrec_attn.lists.model_folder import fingerprint, open_source
 from tfrec_attn.lists.output_format import VECTOR_FORMATS, output_format
 from tfrec_attn.lists.partial_output import check_free, partial_output
 from tfrec_attn.lists.source import Source
-from tfrec_attn.lists.user_histories import UserHistories
+from tfrec_attn.lists.user_histories import Histories, UserHistories
 from tfrec_attn.lists.users_of_model import users_of_model
 
 _ROWS = 1 << 14  # of a part
@@ -80,13 +80,13 @@ def _write(
     source: Source, wanted: dict[str, Path], everybody: UserHistories | None
 ) -> VectorReport:
     model = fingerprint(source.path)
-    report = VectorReport(source.vectors.shape[1])
+    nobody = source.queries([""], Histories(np.zeros(0, np.int32), np.zeros(1, np.int64)))
+    report = VectorReport(source.vectors.shape[1], has_prior=nobody.prior is not None)
     # The users come first: their file of histories may turn out to be wrong.
     if everybody is not None:
         request = {"model": model, "set of users and histories": everybody.checksum}
         totals = _parts(wanted["--users-to"], "--users-to", request, _users(source, everybody))
-        has_prior = bool(totals.pop("with_prior"))
-        report = dataclasses.replace(report, **totals, has_prior=has_prior, notes=everybody.notes)
+        report = dataclasses.replace(report, **totals, notes=everybody.notes)
     if "--items-to" in wanted:
         totals = _parts(wanted["--items-to"], "--items-to", {"model": model}, _items(source))
         report = dataclasses.replace(report, **totals)
@@ -122,13 +122,12 @@ def _users(
     queries = BatchQueries(source)
     for batch in everybody.batches(0, _ROWS):
         vectors = np.zeros((len(batch.lengths), source.vectors.shape[1]), np.float32)
-        known, with_prior = np.zeros(len(vectors), bool), 0
+        known = np.zeros(len(vectors), bool)
         for index, found in queries.blocks(batch.users, queries.known(batch)):
             vectors[index], known[index] = found.vectors, ~found.nothing_known
-            with_prior += found.prior is not None
         counts = {"users": int(known.sum()), "unknown": int((~known).sum())}
         users = batch.users.filter(pl.Series(known))
-        yield _table("user_id", users, vectors[known]), {**counts, "with_prior": with_prior}
+        yield _table("user_id", users, vectors[known]), counts
 
 
 def _table(name: str, ids: pl.Series, vectors: np.ndarray) -> pl.DataFrame:

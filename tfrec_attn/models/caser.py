@@ -79,6 +79,11 @@ class Caser(SequenceModel):
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
         self.dim, self.vertical, self.horizontal = dim, vertical, horizontal
+        if max_height is not None and max_height > max_length:
+            raise ValueError(
+                f"max_height must be at most max_length, {max_length}, but is {max_height}; lower "
+                "model.max_height, or raise data.max_length."
+            )
         self.max_height, self.dropout, self.stddev = max_height, dropout_rate(dropout), stddev
         self.users = EmbeddingTable(num_users, dim, of="users", stddev=stddev, name="users")
         self.items = EmbeddingTable(num_items, dim, stddev=stddev, name="items")

@@ -66,7 +66,10 @@ class LightGCN(SequenceModel):
     ):
         super().__init__(num_users, num_items, max_length, **kwargs)
         if num_items < 2:
-            raise ValueError(f"num_items must be at least 2 for a graph, but is {num_items}.")
+            raise ValueError(
+                f"num_items must be at least 2 for a graph, but is {num_items}; train on a "
+                "log with more items, or train another model."
+            )
         if num_layers < 0:
             raise ValueError(f"num_layers must be 0 or greater, but is {num_layers}.")
         self.dim = dim

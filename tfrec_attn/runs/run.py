@@ -30,6 +30,8 @@ from tfrec_attn.runs.run_files import (
 )
 from tfrec_attn.runtime.process import import_tensorflow
 
+LONGEST_RECOMMENDED = 50  # data.max_length of the models of long histories
+
 
 @dataclasses.dataclass(frozen=True)
 class PreparedData:
@@ -128,14 +130,19 @@ def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) 
 
 def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
     longest = int(data.sequences.lengths.max())
-    # Histories may be shorter than max_length; ten times shorter ones are probably a mistake.
-    for key, limit, times in (("max_length", 10 * longest, "ten times "), ("targets", longest, "")):
-        value = getattr(config.data, key)
-        if value >= limit:
-            raise ConfigError(
-                f"data.{key} must be less than {times}the longest history, {longest} events, "
-                f"but is {value}."
-            )
+    length, targets = config.data.max_length, config.data.targets
+    # Histories may be shorter than max_length. Ten times shorter ones are probably a mistake,
+    # unless the length is one that a model recommends for any log.
+    if length >= 10 * longest and length > LONGEST_RECOMMENDED:
+        raise ConfigError(
+            f"data.max_length must be less than ten times the longest history, {longest} events, "
+            f"but is {length}; lower it."
+        )
+    if targets >= longest:
+        raise ConfigError(
+            f"data.targets must be less than the longest history, {longest} events, but is "
+            f"{targets}; lower it."
+        )
     return data
 
 

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from tfrec_attn import extensions
+from tfrec_attn import extensions, models
 from tfrec_attn.cli.terminal import format_table
 from tfrec_attn.config import Config, has_prior
 from tfrec_attn.data.shards.prepared_log import is_folder
@@ -12,18 +12,24 @@ from tfrec_attn.training.warm_start import describe_report
 
 
 def better_baseline(config: Config, result: dict[str, Any]) -> str | None:
-    """Returns what to do if a baseline has a better metric than a trained model, or None."""
-    metric = config.evaluate.metric
-    values = {name: one[metric] for name, one in result["baselines"].items()}
+    """Returns what to do if a baseline has a better metric than the model, or None."""
+    metric, name = config.evaluate.metric, config.model.name
+    # A counting model is not compared with its own default settings.
+    values = {one: row[metric] for one, row in result["baselines"].items() if one != name}
     best = max(values, key=values.get)
-    if values[best] <= result["test"][metric] or not result["epochs"]:
+    if round(values[best], 4) <= round(result["test"][metric], 4):
         return None
     prior = "" if has_prior(config) else "add the counts to its scores with prior.weight=auto, "
+    if models.joins_runs(name):
+        remedy = f"To improve the average, {prior}change its runs or their --weights"
+    elif models.trains_on(name) == models.COUNTS:
+        remedy = "To improve the model, vary its settings with tfrec_attn.ablation"
+    else:
+        remedy = f"To improve the model, {prior}search its settings with tfrec_attn.search"
     return (
         f"{best}, which only counts, has a better {metric}: {values[best]:.4f}, not "
-        f"{result['test'][metric]:.4f}. To improve the model, {prior}search its settings with "
-        f"tfrec_attn.search, or train another one; model.name={best} exports and serves as any "
-        "model."
+        f"{result['test'][metric]:.4f}. {remedy}, or train another one; model.name={best} exports "
+        "and serves as any model."
     )
 
 

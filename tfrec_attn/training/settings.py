@@ -128,6 +128,9 @@ def settings_without_effect(config: Config) -> list[str]:
     elif not config.train.distillation.weight:
         unused["train.softmax_precision"] = f"train.loss is {loss}, without distillation"
     keys = {key: default for key, default, _ in configuration.documented()}
+    if not config.train.distillation.weight:
+        of_distillation = (key for key in keys if key.startswith("train.distillation."))
+        unused |= dict.fromkeys(of_distillation, "train.distillation.weight is 0")
     if batches == models.COUNTS:
         used = ("train.seed", "train.warm_start")
         of_training = (key for key in keys if key.startswith("train.") and key not in used)

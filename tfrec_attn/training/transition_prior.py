@@ -30,6 +30,24 @@ def candidates(prior: Prior) -> list[tuple[float, float]]:
     return list(itertools.product(*lists))
 
 
+def at_the_edge(pairs: list[tuple[float, float]], weight: float, epsilon: float) -> str | None:
+    """Returns what to try if the chosen pair is at the edge of those to choose from, or None."""
+    weights, epsilons = ({pair[column] for pair in pairs} for column in (0, 1))
+    edges = (
+        ("weight", weights, max, weight, 5 * weight),
+        ("epsilon", epsilons, min, epsilon, epsilon / 10),
+        ("epsilon", epsilons, max, epsilon, 10 * epsilon),
+    )
+    tries = [
+        f"prior.{key}={chosen:g},{beyond:g}"
+        for key, values, edge, chosen, beyond in edges
+        if len(values) > 1 and edge(values) == chosen and 1e-9 <= beyond <= 100
+    ]
+    if not tries:
+        return None
+    return f"These are at the edge of the values to choose from; try {' '.join(tries)} too."
+
+
 def add_transition_prior(
     model: Any, config: Config, split: Split, folder: Path
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -76,6 +94,8 @@ def add_transition_prior(
         f"Prior of item transitions: weight {weight:g} and epsilon {epsilon:g}, "
         f"NDCG@{_METRIC} {_score(alone['valid_alone']):.4f} -> {best:.4f} on the validation events."
     )
+    if weight and (note := at_the_edge(pairs, weight, epsilon)):
+        write_line(note)
     report = {
         "weight": weight,
         "epsilon": epsilon,

@@ -16,6 +16,7 @@ from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.extensions import short_name
 from tfrec_attn.runs import run, run_files
 
 _EXAMPLES = 5
@@ -53,6 +54,11 @@ def load_previous_run(config: Config) -> PreviousRun | None:
         raise ConfigError(f"train.warm_start: {error}") from None
     # It only has the users and items of that run.
     joins = models.joins_runs(config.model.name)
+    if models.trains_on(old.model.name) == models.COUNTS and not joins:
+        raise ConfigError(
+            f"train.warm_start={folder} is a run of {short_name(old.model.name)}, which has no "
+            f"training to continue; give a run of model.name={config.model.name}."
+        )
     if old.model.name == config.model.name:
         old = configuration.with_model_parameters(old, models.parameters(old.model.name))
     for key, there, here in () if joins else _model_keys(old, config):

@@ -135,3 +135,16 @@ def test_sequences_equal_the_plain_twin(events, min_user, min_item):
         span = slice(sequences.offsets[row], sequences.offsets[row + 1])
         assert sequences.item_vocabulary.ids(sequences.items[span]) == [event[1] for event in mine]
         assert sequences.timestamps[span].tolist() == [event[2] for event in mine]
+
+
+def test_a_filter_that_leaves_less_than_half_of_the_events_is_noted():
+    """Users a to e have 2 events each, and f has 6: of 16 events, 10 are lost."""
+    users = "aabbccddeeffffff"
+    frame = log([(user, f"i{time}", time) for time, user in enumerate(users)])
+    _, report = encode_log(frame, min_user_events=3, min_item_events=1)
+    assert report.sentences()[0] == (
+        "62.5% of the events are of users with fewer events than data.min_user_events=3, or of "
+        "items with fewer than data.min_item_events=1; lower them to keep more"
+    )
+    _, report = encode_log(frame, min_user_events=2, min_item_events=1)
+    assert report.sentences() == []

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tfrec_attn import config
+from tfrec_attn import config, models
 from tfrec_attn.config import Data
 from tfrec_attn.data.reading.synthetic import synthetic
 from tfrec_attn.data.shards import prepared_log
@@ -126,6 +126,14 @@ def test_no_manifest(folder, tmp_path):
 )
 def test_a_configuration_that_asks_for_another_preparation(original, data, message):
     assert message in refusal(original, ConfigError, **data)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_every_model_takes_a_prepared_log(original, name):
+    """Also those that recommend other windows or masks, such as lightgcn and bert4rec."""
+    settings = [f"data.source={original}", f"model.name={name}"]
+    data = config.load(None, settings, models.recommended).data
+    assert prepared_log.open_source(data).manifest.after["events"] > 0
 
 
 def test_keys_left_out_are_those_of_the_preparation(original):

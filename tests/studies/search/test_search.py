@@ -217,6 +217,7 @@ def test_bad_input_leaves_nothing(arguments, pieces, tmp_path, monkeypatch):
 def test_a_model_that_counts_is_refused(tmp_path):
     arguments = ["data.events=1000", "model.name=pop", *SPACE, f"--to={tmp_path / 'study'}"]
     sentence = "model.name=pop cannot be used in a search, because it counts and is not trained; "
+    sentence += "compare its settings with tfrec_attn.ablation --vary."
     assert_refused(run_command(search.main, *arguments), 2, sentence)
     assert list(tmp_path.iterdir()) == []
 

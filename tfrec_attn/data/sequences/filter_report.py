@@ -61,9 +61,17 @@ class FilterReport:
         return {key: value for key, value in tree.items() if value is not None}
 
     def sentences(self) -> list[str]:
-        """Returns notes about copies and ids, with the keys that change them."""
-        copies = [copies_sentence(self.duplicates, self.after.events)] if self.duplicates else []
-        return copies + ([] if self.ids is None else self.ids.sentences())
+        """Returns notes about lost events, copies and ids, with the keys that change them."""
+        notes = []
+        if self.after.events < self.before.events / 2:
+            notes.append(
+                f"{1 - self.after.events / self.before.events:.1%} of the events are of users with "
+                f"fewer events than data.min_user_events={self.min_user_events}, or of items with "
+                f"fewer than data.min_item_events={self.min_item_events}; lower them to keep more"
+            )
+        if self.duplicates:
+            notes.append(copies_sentence(self.duplicates, self.after.events))
+        return notes + ([] if self.ids is None else self.ids.sentences())
 
     def __str__(self) -> str:
         filters = "" if self.selection is None else f"{self.selection}.\n"

@@ -28,7 +28,10 @@ OPTIONS = (
     "session_gap", "repeats", "min_user_events", "min_item_events", "split", "valid_from",
     "test_from",
 )  # fmt: skip
-_OF_TRAINING = ("source", "cache", "items", "max_length", "targets", "events", "seed")
+_OF_TRAINING = (
+    "source", "cache", "items", "max_length", "targets", "window", "mask_share", "mask_last",
+    "events", "seed",
+)  # fmt: skip
 _IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are gathered from
 
 

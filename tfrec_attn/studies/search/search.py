@@ -141,7 +141,7 @@ def _check(config: Config) -> None:
     if models.trains_on(config.model.name) == models.COUNTS:
         raise ConfigError(
             f"model.name={config.model.name} cannot be used in a search, because it counts and is "
-            "not trained; name a model that is trained."
+            "not trained; compare its settings with tfrec_attn.ablation --vary."
         )
     if config.train.warm_start is not None:
         raise ConfigError(
