@@ -221,7 +221,7 @@ def _section(section: Section) -> list[str]:
     caption, _, table = found.read_text(encoding="utf-8").partition("\n\n")
     caption = caption.partition(_LEGEND)[0]
     parts.append(f"{caption} Differences in {figures['metric']} are to {figures['against']}.\n")
-    return [*parts, *_unfolding(table)]
+    return [*parts, *_unfolding(table, leaks=section.command == "compare")]
 
 
 def _best_row(figures: dict[str, Any]) -> str:
@@ -250,19 +250,23 @@ def _images(section: Section) -> list[str]:
     return lines
 
 
-def _unfolding(text: str) -> list[str]:
-    """Returns a table of a few columns, and all figures as a part that unfolds."""
+def _unfolding(text: str, leaks: bool) -> list[str]:
+    """Returns a table of a few columns, and all figures as a part that unfolds.
+
+    What the training knows of later events is above that part, or in it unless `leaks`.
+    """
     table, *others = text.rstrip().split("\n\n")
     shown = [_columns(table, _SHORT)]
     if _TRANSITIONS in others:
         place = others.index(_TRANSITIONS)
         shown += others[place : place + 2]
         del others[place : place + 2]
-    shown += [one for one in others if one.startswith(_LEAKS)]
-    others = [one for one in others if not one.startswith(_LEAKS)]
+    known = [one for one in others if one.startswith(_LEAKS)]
+    others = [one for one in others if one not in known]
+    shown, folded = ([*shown, *known], []) if leaks else (shown, known)
     summary = "All metrics, lists and other slices" if others[2:] else "All metrics and lists"
     opening = f'<details markdown="1"><summary>{summary}</summary>'
-    return [f"{one}\n" for one in (*shown, opening, table, *others, "</details>")]
+    return [f"{one}\n" for one in (*shown, opening, table, *folded, *others, "</details>")]
 
 
 def _columns(table: str, names: Container[str]) -> str:
