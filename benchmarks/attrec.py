@@ -5,7 +5,8 @@
 Settings are those of the authors: D 150, L 5, T 3, one negative for each positive, batches of 1,000
 windows, Adagrad, hinge loss. `plain` is the same step without any optimization, on the same
 batches: it projects all positions, squares [B, T, D] differences, and uses Keras' own Adagrad.
-The models train in turn, five epochs each: the first and last batch of a training cost some 90 ms.
+The models train in turn, five epochs each, because each training starts and ends its input, which
+takes about 90 ms.
 Rates are compared with the matrix-product rate of the machine in the same run. Without --log the
 log is synthetic and has 100,000 events.
 """

@@ -97,7 +97,7 @@ def histories(starts: np.ndarray, count: int, random: np.random.Generator) -> li
 def make_model(vectors: np.ndarray) -> SASRec:
     model = SASRec(1, len(vectors), LENGTH, dim=DIM)
     model.items.embeddings.assign(np.pad(vectors, ((1, 0), (0, 0))))
-    # As a training does; TensorFlow reads a variable in another way afterwards.
+    # As in a training: after a lookup, TensorFlow copies a table on every read unless told not to.
     model.items(tf.constant([1]))
     model.user_vocabulary = Vocabulary(["u"])
     model.item_vocabulary = Vocabulary(pl.Series([f"i{item}" for item in range(len(vectors))]))

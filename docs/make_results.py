@@ -229,7 +229,9 @@ def _best_row(figures: dict[str, Any]) -> str:
     metric, against = figures["metric"], figures["against"]
     best = max(figures["rows"], key=lambda row: row["test"][metric])
     if best["model"] == against:
-        return f"Here, {against} has the highest {metric}, as in the configuration."
+        worse = [row["model"] for row in figures["rows"] if row.get("verdict") == "worse"]
+        shown = f"the tests find {', '.join(worse) or 'no other'} worse"
+        return f"Here, {against}, as in the configuration, has the highest {metric}; {shown}."
     shown = "and it" if best["verdict"] == "better" else "but no test shows that it"
     return f"Here, {best['model']} has the highest {metric}, {shown} is better than {against}."
 

@@ -18,10 +18,10 @@ def gather_from(weight, rows):
 
 
 def read_whole(weight):
-    """Returns a weight as a tensor, without a copy where no other device has it.
+    """Returns all of a weight as a tensor, without a copy unless another device has it.
 
-    After a gather or a sparse update, TensorFlow copies a variable on every read until
-    `DisableCopyOnRead`. XLA, LiteRT and ONNX do not know this operation.
+    After a gather or a sparse update, TensorFlow copies a variable on every read, until
+    `DisableCopyOnRead` is called. XLA, LiteRT and ONNX do not know this operation.
     """
     if tf.distribute.get_replica_context() is not None:
         tf.raw_ops.DisableCopyOnRead(resource=_of_this_replica(weight).handle)

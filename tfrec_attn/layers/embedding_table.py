@@ -175,7 +175,7 @@ def reading(rows: dict[EmbeddingTable, tf.Tensor]) -> Iterator[None]:
 def reading_in_place() -> Iterator[None]:
     """Lets functions that are traced inside read all rows of a table without a copy.
 
-    XLA cannot compile them then, nor a converter read them. Eager reads never copy.
+    XLA and the converters to LiteRT and ONNX refuse such functions. Eager reads never copy.
     """
     token = _IN_PLACE.set(True)
     try:

@@ -45,7 +45,8 @@ def rank(ranker: Callable, config: Config, split: Split, part: str, eager: float
         part: "valid" or "test".
         eager: As for `held_out_ranks`.
     """
-    return held_out_ranks(ranker, held_out(config, split, part), eager)
+    with reading_in_place():
+        return held_out_ranks(ranker, held_out(config, split, part), eager)
 
 
 def rank_by_model(model: Any, config: Config, split: Split, part: str) -> np.ndarray:
@@ -65,7 +66,6 @@ def rank_and_list(
     """
     k = min(LIST_LENGTH, model.num_items)
 
-    @reading_in_place()
     def columns(features):
         scores = model.recommendation_scores(features)
         found, items = best_unseen(scores, features["seen"], k)
