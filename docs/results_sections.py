@@ -148,13 +148,13 @@ SECTIONS = [
     ),
     Section(
         "beauty-equal-budget",
-        "Amazon Beauty: the models of MQSA-TED's paper, 20 epochs each, searched for 8 minutes",
+        "Amazon Beauty: the models of MQSA-TED's paper, 8 epochs each, searched with three trials",
         "beauty",
         "compare",
         [
-            *("--data", "beauty", "--seconds", "480", "--against", "mqsa_ted", "--models"),
+            *("--data", "beauty", "--trials", "3", "--against", "mqsa_ted", "--models"),
             "pop,decayed_transitions,sasrec,gru4rec,bert4rec,caser,fpmc,fmlp_rec,lightgcn,mqsa_ted",
-            *("train.epochs=20", "train.schedule=cosine", "train.ema=null", "train.patience=20"),
+            *("train.epochs=8", "train.schedule=cosine", "train.ema=null", "train.patience=8"),
         ],
         "mqsa_ted",
         ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", "fpmc", "lightgcn"),
