@@ -98,6 +98,7 @@ def _to_onnx(encoder: Encoder, name: str) -> bytes:
 def _register_operations() -> None:
     """Adds what tf2onnx lacks, or converts to something else."""
     import numpy as np
+    import onnx
     from tf2onnx.handler import tf_op
     from tf2onnx.onnx_opset.tensor import ScatterND
 
@@ -108,6 +109,22 @@ def _register_operations() -> None:
         @classmethod
         def version_16(cls, ctx, node, **kwargs):
             ScatterND.version_11(ctx, node, **kwargs)
+            node.set_attr("reduction", "add")
+
+    @tf_op("UnsortedSegmentSum", onnx_op="ScatterND")
+    class _SegmentSum:
+        """Sums of numbers by segment, for which tf2onnx makes a table of segments and numbers."""
+
+        @classmethod
+        def version_16(cls, ctx, node, **kwargs):
+            values, segments, count = node.input
+            axis = ctx.make_const(f"{node.name}_axis", np.array([-1], np.int64)).output[0]
+            index = ctx.make_node("Unsqueeze", [segments, axis])
+            first = ctx.make_const(f"{node.name}_first", np.array([0], np.int64)).output[0]
+            shape = ctx.make_node("Unsqueeze", [count, first])
+            zero = onnx.helper.make_tensor("value", ctx.get_dtype(values), [1], [0])
+            zeros = ctx.make_node("ConstantOfShape", shape.output, attr={"value": zero})
+            ctx.replace_inputs(node, [zeros.output[0], index.output[0], values])
             node.set_attr("reduction", "add")
 
     @tf_op("Erfc", onnx_op="Sub")

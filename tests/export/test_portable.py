@@ -208,26 +208,6 @@ def test_operations_that_a_converter_does_not_take(form, make_model, monkeypatch
     assert_sentence(error.value, f"SASRec cannot be exported with --format {form}", "IRFFT")
 
 
-@pytest.mark.parametrize("form", FORMATS)
-def test_a_prior_of_transitions_is_converted(form, make_model, tmp_path):
-    needs(form)
-    from export.model_copy import with_item_matrix
-    from export.portable.conversion import convert
-    from export.portable.recommender import _ENCODERS
-    from tfrec_attn.layers.transition_prior import TransitionPrior
-
-    model = make_model("sasrec")
-    layer = model.transition_prior = TransitionPrior(12, 2, name="transition_prior")
-    layer.rows.set_rows(np.tile([5, 2], (13, 1)), np.tile([3.0, 1.0], (13, 1)))
-    layer.weight.assign(2.0)
-    (tmp_path / formats.FILES[form]).write_bytes(convert(with_item_matrix(model)[0], form))
-    outputs = _ENCODERS[form](tmp_path)(history=np.array([[0, 0, 0, 7]], np.int32))
-    found = dict(zip(outputs["prior_items"][0], outputs["prior_scores"][0], strict=True))
-    # 2 ln(1 + 3/4) and 2 ln(1 + 1/4)
-    assert found[5] == pytest.approx(1.119232, rel=1e-5)
-    assert found[2] == pytest.approx(0.446287, rel=1e-5)
-
-
 def _changed(**values):
     def change(path):
         path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
@@ -282,14 +262,16 @@ def test_weights_that_no_file_holds(make_model, monkeypatch):
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_prior_is_part_of_the_encoder(form, make_model, tmp_path):
+@pytest.mark.parametrize("items", [12, 100])
+def test_a_prior_is_part_of_the_encoder(items, form, make_model, tmp_path):
     needs(form)
     from export.model_copy import with_item_matrix
     from export.portable import recommender
     from export.portable.conversion import convert
     from tfrec_attn.layers.transition_prior import TransitionPrior
 
-    model = make_model("sasrec")
+    # So few items are summed in a table of all; of many, those of the history are sorted.
+    model = make_model("sasrec", items=items)
     prior = model.transition_prior = TransitionPrior(model.num_items, 1, name="transition_prior")
     rows, values = np.zeros([2, model.num_items + 1, 1])
     # Item 3 follows item 1, and item 4 follows item 2.
@@ -300,10 +282,10 @@ def test_a_prior_is_part_of_the_encoder(form, make_model, tmp_path):
     (tmp_path / formats.FILES[form]).write_bytes(convert(with_item_matrix(model)[0], form))
     encode = {"onnx": recommender._onnx, "litert": recommender._litert}[form](tmp_path)
     history = np.zeros([1, model.max_length], np.int32)
-    history[0, -2:] = 1, 2
+    history[0, -3:] = 1, 2, 1
     found = encode(history=history)
     items, scores = found["prior_items"][0], found["prior_scores"][0]
     added = {int(item): score for item, score in zip(items, scores, strict=True) if score}
-    # 1 is the second latest of the history: T of 3 is 3 / 2, that of 4 is 2.
-    expected = {3: 2 * np.log(1 + 1.5 / 3.5 / 0.25), 4: 2 * np.log(1 + 2 / 3.5 / 0.25)}
+    # 1 is the latest and the third latest of the history: T of 3 is 3 + 3 / 3, that of 4 is 2 / 2.
+    expected = {3: 2 * np.log(1 + 4 / 5 / 0.25), 4: 2 * np.log(1 + 1 / 5 / 0.25)}
     assert added == pytest.approx(expected, rel=1e-5)

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tfrec_attn.layers.item_neighbours import sum_at
+
 
 class Query(NamedTuple):
     """A query vector, and values that are added to the scores of some items.
@@ -52,9 +54,8 @@ def add_prior(scores, prior, first=0):
         float32 [B, R].
     """
     items, values = prior
-    rows = tf.range(tf.shape(items, items.dtype)[0])[:, tf.newaxis] + tf.zeros_like(items)
-    index = tf.stack([rows, tf.maximum(items - first, 0)], axis=-1)
-    return tf.tensor_scatter_nd_add(scores, index, tf.where(items > 0, values, 0.0))
+    columns, width = tf.maximum(items - first, 0), tf.shape(scores)[1]
+    return scores + sum_at(columns, tf.where(items > 0, values, 0.0), width)
 
 
 def popular_or(popularity, nothing, scores):
