@@ -67,6 +67,8 @@ searched, unless the section says that all models had equal budgets.
 - On MovieLens, the settings of `attrec` and `decayed_transitions` were searched, those of the other
   models were not; the section with equal budgets is fairer. The baseline `decayed_transitions` of a
   run has default settings, which are weaker there: 0.086 instead of 0.111.
+- On Amazon Beauty, `mqsa_ted` has the settings of its authors' code, without a search. A training
+  ends when its validation metric no longer improves, or with the epochs of its configuration.
 - In MovieLens-100K, half of the events have the same time as the event before, so the order of a
   history is in part that of the file. The authors of AttRec use another order, in which the test
   items of 44 % of the users differ, and other metrics: see [Benchmarks](benchmarks.md#accuracy).
