@@ -6,11 +6,12 @@
 Requests are `serving_default` for one user with 50 events, after warm-up, through TensorFlow's C++
 loader. The kinds of servable take turns, twenty requests each. `joined` is `serving_default_joined`
 of the servable `exact`, with the 50 ids in one text, and `python` is `recommend` of the model in
-Python. From 100,000 items on, `int8` and `bfloat16` are exports with `--matrix`. `16 ms` is the
-median time of a batch of 16 requests, `RSS` what a new process grows by when it loads the servable
-and responds once, in MB. `product` is only the matrix product of a query with all items and the
-ten best. From 100,000 items on there is an index of 4 sqrt(N) cells; the export chooses the probes
-with other queries. recall@10 is relative to the exact lists.
+Python. Below 100,000 items, `prior` is the model with a prior of 200 neighbours an item. From
+100,000 items on, `int8` and `bfloat16` are exports with `--matrix`. `16 ms` is the median time of a
+batch of 16 requests, `RSS` what a new process grows by when it loads the servable and responds
+once, in MB. `product` is only the matrix product of a query with all items and the ten best. From
+100,000 items on there is an index of 4 sqrt(N) cells; the export chooses the probes with other
+queries. recall@10 is relative to the exact lists.
 
 The model (SASRec, D 64, L 50, one block) is not trained. Its item vectors have the structure of
 learned tables: 1,000 Gaussian centres, niches of 12 items around them, and items around those, with
@@ -45,10 +46,11 @@ from export.retrieval import InvertedFile  # noqa: E402
 from export.saved_model import save  # noqa: E402
 from export.servable import Servable  # noqa: E402
 from tfrec_attn.data.sequences.vocabulary import Vocabulary  # noqa: E402
+from tfrec_attn.layers import TransitionPrior  # noqa: E402
 from tfrec_attn.models import SASRec  # noqa: E402
 from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
-DIM, LENGTH, CENTRES, NICHE = 64, 50, 1000, 12
+DIM, LENGTH, CENTRES, NICHE, NEIGHBOURS = 64, 50, 1000, 12, 200
 INDEXED_FROM, TUNED_ON, TURN, BATCH = 100_000, 200, 20, 16
 COMPACT = ("bfloat16", "int8")
 JOINED, PYTHON = "joined", "python"
@@ -104,6 +106,17 @@ def make_model(vectors: np.ndarray) -> SASRec:
     return model
 
 
+def random_prior(items: int) -> TransitionPrior:
+    """Returns a prior whose items have random neighbours of equal values."""
+    layer = TransitionPrior(items, NEIGHBOURS)
+    step = items // NEIGHBOURS
+    first = np.random.default_rng(0).integers(1, step + 1, (items + 1, 1))
+    neighbours = first + step * np.arange(NEIGHBOURS)
+    layer.rows.set_rows(neighbours, np.ones(neighbours.shape, np.float32))
+    layer.weight.assign(0.1)
+    return layer
+
+
 def save_all(
     model: SASRec, tuned_on: list[list[str]], nprobe: int | None, index: bool, folder: Path
 ) -> dict:
@@ -115,6 +128,9 @@ def save_all(
     counts, kinds = np.ones(model.num_items), {"exact": {}}
     save(Servable(model, counts), folder / "exact")
     if model.num_items < INDEXED_FROM:
+        model.transition_prior = random_prior(model.num_items)
+        save(Servable(model, counts), folder / "prior")
+        model.transition_prior, kinds["prior"] = None, {}
         return kinds
     for kind in COMPACT:
         save(Servable(model, counts, matrix=kind), folder / kind)
