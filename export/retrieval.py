@@ -6,6 +6,7 @@ Hidden items have the score FLOOR, and so has row 0, which is padding.
 import numpy as np
 import tensorflow as tf
 
+from tfrec_attn.layers.item_neighbours import drop_padding
 from tfrec_attn.models.base.scoring import Query, score_listed
 
 # The lowest float that JSON can hold; it cannot hold -inf.
@@ -118,7 +119,7 @@ def search_index(
     if query.prior is None:
         scores, rows = index.search(query.vectors, item_vectors, count)
     else:
-        listed = query.prior[0]
+        listed, _ = drop_padding(*query.prior)
         _, rows = index.search(query.vectors, item_vectors, count + tf.shape(listed)[1])
         rows = deduplicate(tf.concat([rows, listed], axis=1))
         scores = score_listed(query, tf.gather(item_vectors, rows), rows)

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
+from tfrec_attn.layers.item_neighbours import drop_padding
 from tfrec_attn.lists.reranking import LEAST_POOL, RerankOptions
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query
@@ -279,7 +280,7 @@ class Servable(tf.Module):
         query, _, _ = self._encode(user_id, history)
         if query.prior is None:
             return {"query": query.vectors}
-        items, scores = query.prior
+        items, scores = drop_padding(*query.prior)
         listed = {"prior_items": self._items.ids(items), "prior_scores": scores}
         return {"query": query.vectors, **listed}
 

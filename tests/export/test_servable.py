@@ -372,3 +372,17 @@ def test_invalid_arguments():
             match=f"k must be at least 1 and at most max_k, but k is {k} and max_k is {max_k}.",
         ):
             Servable(model, np.ones(5), k=k, max_k=max_k)
+
+
+def test_embed_lists_the_items_of_the_prior_alone(make_model):
+    model = make_model("decayed_transitions")
+    rows, values = np.zeros([2, 13, model.rows.width])
+    # 5 and 9 follow item 1.
+    rows[1, :2], values[1, :2] = (9, 5), (1, 2)
+    model.rows.set_rows(rows, values)
+    ids = model.item_vocabulary.ids(np.arange(1, 13))
+    found = Servable(model, np.ones(12)).embed(
+        tf.constant([""]), tf.constant([[ids[1], ids[0]]], tf.string)
+    )
+    assert text(found["prior_items"].numpy()) == [[ids[4], ids[8]]]
+    np.testing.assert_array_equal(found["prior_scores"], [[2, 1]])

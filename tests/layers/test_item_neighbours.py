@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tfrec_attn.layers import ItemNeighbours, TransitionPrior
+from tfrec_attn.layers.item_neighbours import drop_padding
 
 ITEMS, WIDTH = 60, 3
 HISTORY = np.array([[0, 0, 4], [4, 4, 1], [0, 0, 0], [9, 2, 5]])
@@ -118,3 +119,12 @@ def test_arguments_out_of_range(arguments, message):
 def test_config(cls):
     layer = cls(ITEMS, WIDTH)
     assert cls.from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_padding_between_items_is_dropped():
+    items = tf.constant([[0, 7, 0, 2, 0], [0, 0, 0, 0, 0], [3, 0, 1, 0, 9]])
+    values = tf.constant([[5, 0.5, 5, -1, 5], [5, 5, 5, 5, 5], [1, 5, 2, 5, 3.0]])
+    found = drop_padding(items, values)
+    np.testing.assert_array_equal(found[0], [[7, 2, 0], [0, 0, 0], [3, 1, 9]])
+    np.testing.assert_array_equal(found[1], [[0.5, -1, 0], [0, 0, 0], [1, 2, 3]])
+    assert all(one.shape == (2, 0) for one in drop_padding(items[:2, :1], values[:2, :1]))

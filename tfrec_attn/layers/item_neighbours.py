@@ -116,7 +116,26 @@ def sum_by_item(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tens
     # tf.pad has no GPU kernel for int64.
     before = tf.concat([tf.zeros_like(items[:, :1]), items[:, :-1]], axis=1)
     is_first = (items != before) & (items > 0)
-    # Place of each item among the distinct ones of its row, from 1; padding falls on place 0.
+    return _in_places(is_first, items, values)
+
+
+def drop_padding(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Moves the items of each row to the left, in their order.
+
+    Args:
+        items: Int [B, P]; 0 is padding.
+        values: Float32 [B, P].
+
+    Returns:
+        (items int [B, P'], values float32 [B, P']); P' is the largest number of items of a row.
+    """
+    is_listed = items > 0
+    return _in_places(is_listed, items, tf.where(is_listed, values, 0.0))
+
+
+def _in_places(is_first, items, values):
+    """Returns the items at marked columns, and the sums of the values up to the next mark."""
+    # From 1; what comes before the first mark falls on place 0.
     place = tf.cumsum(tf.cast(is_first, tf.int64), axis=1)
     width = tf.maximum(tf.reduce_max(place), 0) + 1
     listed, summed = (
