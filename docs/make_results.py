@@ -51,34 +51,35 @@ The splits are leave-one-out, the ranking is over the full catalogue, and the ep
 validation events. Settings are those of the configurations of the package, of which only some were
 searched, unless the section says that all models had equal budgets.
 
-- The rows of a comparison run from the worst to the best. In parentheses are 95 % bootstrap
-  intervals over the users; p is that of a paired permutation test, adjusted for all rows by Holm's
-  method, and a row is better or worse where p < 0.05. [Comparisons and
+- The rows of a comparison are ordered from the worst to the best. In parentheses are 95 % bootstrap
+  intervals over the users; p is the p-value of a paired permutation test, adjusted for all rows by
+  Holm's method, and a row is better or worse if p < 0.05. [Comparisons and
   ablations](comparison.md#the-table) explains all columns.
 - A row `+ prior` is the same training with a [prior of
   transitions](models.md#a-prior-of-transitions), whose weight is chosen on the validation events.
   The lists of a model are those with its prior, if it has one.
 - Tables of the same [protocol](evaluation.md#comparable-figures) rank the same events against the
   same items. The figures of one configuration can differ between two commits, as between two seeds.
-- A verdict is about these trainings. A row whose best epoch is close to the last one may become
-  better with more epochs. The p values are adjusted for the number of rows, the intervals of the
-  differences are not. A test of one training does not know how much another seed changes it; the
-  two seeds of `mqsa_ted-128` in [Benchmarks](benchmarks.md#accuracy) differ by 0.0004 of NDCG@10.
-- On MovieLens, the settings of `attrec` and `decayed_transitions` were searched, those of the other
-  models were not; the section with equal budgets is fairer. The baseline `decayed_transitions` of a
-  run has default settings, which are weaker there: 0.086 instead of 0.111.
+- "Better" and "worse" hold for these trainings only. A row whose best epoch is close to the last
+  one may become better with more epochs. The p-values are adjusted for the number of rows, the
+  intervals of the differences are not. A test with one seed does not include the variation between
+  seeds; the NDCG@10 of the two seeds of `mqsa_ted-128` in [Benchmarks](benchmarks.md#accuracy)
+  differ by 0.0004.
+- On MovieLens, only the settings of `attrec` and `decayed_transitions` were searched; the section
+  with equal budgets is fairer. The baseline `decayed_transitions` of a run has default settings,
+  which are weaker there: its NDCG@10 is 0.086 instead of 0.111.
 - On Amazon Beauty, `mqsa_ted` has the settings of its authors' code, without a search. A training
   ends when its validation metric no longer improves, or with the epochs of its configuration.
 - In MovieLens-100K, half of the events have the same time as the event before, so the order of a
-  history is in part that of the file. The authors of AttRec use another order, in which the test
+  history depends in part on the file. The authors of AttRec use another order, in which the test
   items of 44 % of the users differ, and other metrics: see [Benchmarks](benchmarks.md#accuracy).
 - For most sections the machine did other work at the same time, so `s/epoch` is an upper limit.
   [Benchmarks](benchmarks.md#training) has the speed of an idle machine.
-- The studies of MQSA-TED have settings that reach an NDCG@10 of 0.060 in 15 epochs; those of its
-  authors reach 0.062 in 81. A training of a study ends after five epochs without a better
-  validation metric, so that its rows have different numbers of epochs.
-- The commands take the logs of MovieLens from the web and those of Amazon from `data.path`. Where
-  these come from is in [Benchmarks](benchmarks.md#accuracy).
+- The studies of MQSA-TED use settings that reach an NDCG@10 of 0.060 in 15 epochs; the settings of
+  its authors reach 0.062 in 81. A training of a study ends after five epochs without a better
+  validation metric, so the rows of a study have different numbers of epochs.
+- The commands download the logs of MovieLens, and read those of Amazon from `data.path`.
+  [Benchmarks](benchmarks.md#accuracy) describes the logs.
 """
 
 

@@ -38,9 +38,9 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
         "recall"}, "matrix", "tolerance", "difference"}. "metrics" has for each name {"run",
         "servable", "difference", "recommend"}: `servable` is by the vectors; `recommend` is by the
         served lists, or None if they are too short for it. "recall" is None unless the servable has
-        an index, and "matrix" is the type of its item vectors. "tolerance" is the largest
-        difference of a metric that does not matter. The last "difference" is a sentence about the
-        first one that does, or None.
+        an index, and "matrix" is the type of its item vectors. "tolerance" is the largest allowed
+        difference of a metric. The last "difference" is a sentence about the first metric that
+        exceeds it, or None.
 
     Raises:
         ConfigError: If one of them cannot be used, or they do not belong together.

@@ -13,7 +13,7 @@ from .related import RelatedItems
 
 
 class Allowed(NamedTuple):
-    """Which items requests allow; those of a list and of a category if there are both.
+    """Which items requests allow; with a list and categories, only items in both.
 
     Attributes:
         items: Rows of a list of items, int32 [B, A]; 0 for unknown ones.

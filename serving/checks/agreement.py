@@ -62,9 +62,9 @@ def compare(
 
     Returns:
         {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
-        {"events", "k", "keeps_seen"}}, "close", "tolerance", "difference"}. A metric by vectors is
-        that of all events. That of a way of asking is that of its lists, None if they are too
-        short. The last is a sentence on the first difference, or None.
+        {"events", "k", "keeps_seen"}}, "close", "tolerance", "difference"}. A metric by vectors
+        covers all events; that of a WAY covers its lists, and is None if they are too short.
+        "difference" is a sentence about the first difference, or None.
 
     Raises:
         ConfigError, ClientError, ValueError: If the run, the server or an argument cannot be used.

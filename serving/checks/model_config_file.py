@@ -94,8 +94,8 @@ class ModelConfigFile:
     def write(self, config) -> None:
         """Replaces the file, of which only labels and versions of the model change.
 
-        If that is not possible, the whole file is written, and only the comments at its top are
-        kept.
+        If that is not possible, the whole file is written, and only the comments at its top
+        remain.
 
         Raises:
             ConfigError: If the file has changed since it was read, or cannot be written.

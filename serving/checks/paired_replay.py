@@ -1,4 +1,4 @@
-"""The same requests to two served models, and how alike the responses are."""
+"""Sends the same requests to two served models, and compares the responses."""
 
 import dataclasses
 import itertools

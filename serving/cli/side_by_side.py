@@ -30,7 +30,7 @@ def as_dict(first: Recommendations, second: Recommendations, names: tuple[str, s
 def as_text(first: Recommendations, second: Recommendations, names: tuple[str, str]) -> str:
     """Returns both lists as a table; the arguments are those of `as_dict`.
 
-    The last column says by how many ranks an item of the second list is higher than in the first.
+    The last column shows by how many ranks an item is higher in the second list than in the first.
     """
     places = {item: rank for rank, item in enumerate(first.items, 1)}
     lines = [["", names[0], "score", names[1], "score", "change"]]

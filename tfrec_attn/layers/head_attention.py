@@ -1,4 +1,4 @@
-"""What queries attend to, with several heads."""
+"""The part that attention layers with several heads share."""
 
 import tensorflow as tf
 

@@ -18,7 +18,7 @@ def checked(queries, items, targets, weights):
         weights: [P]; None: 1 / P each.
 
     Raises:
-        ValueError: If a shape is another.
+        ValueError: If a shape does not fit the others.
     """
     queries = with_axes("queries", queries, ["P", "D"])
     targets = with_axes("targets", targets, ["P"])

@@ -6,7 +6,7 @@ import tensorflow as tf
 def pack(inputs: dict) -> tuple[dict, tf.Tensor]:
     """Packs sequences into rows as long as the longest of them.
 
-    Sequences go into a row, longest first, until the next one does not fit.
+    A row is filled with sequences, longest first, until the next one does not fit.
 
     Args:
         inputs: "history" int64 [B, L], padded on the left, and other features [B, L]. Features [B]

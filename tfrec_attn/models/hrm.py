@@ -12,7 +12,7 @@ _POOLINGS = ("max", "mean")
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class HRM(SequenceModel):
-    """Scores items by a vector that is pooled of the user and the latest items.
+    """Scores items by a vector that is pooled from the user and the latest items.
 
         score(j) = pool2(U_u, pool1(V_i over the latest L items i)) . V_j
 
@@ -26,8 +26,8 @@ class HRM(SequenceModel):
         dim: D, width of the tables U [M, D] and V [N, D]. Default 64.
         item_pooling: pool1, "max" (default) or "mean".
         user_pooling: pool2, "max" (default) or "mean".
-        stddev: Of the initial values, one for both tables: of two scales, "max" would choose the
-            larger one alone. Default 0.1.
+        stddev: Of the initial values of both tables: with two scales, "max" would choose only from
+            the table with the larger one. Default 0.1.
 
     Shapes:
         "user" int [B], "history" int [B, L] -> queries [B, D]; items [N + 1, D]. Without a user

@@ -16,15 +16,15 @@ class PRME(SequenceModel):
         score(j) = -(a |U_u - P_j|^2 + (1 - a) |S_l - S_j|^2) + a term that is equal for all j
                    -|U_u - P_j|^2    if the latest event is longer ago than `max_gap`
 
-    l is the latest item. An unknown user, and an empty history, leave out their term. Without a
-    known user the latest item counts however old it is, and without "gap" it counts as recent. The
-    nearest item to l is l itself: the model suits logs without repeats. S is one table, so i is as
-    near to j as j to i.
+    l is the latest item. The term of an unknown user, or of an empty history, is left out. For an
+    unknown user, the latest item counts at any age; without "gap", it counts as recent. The nearest
+    item to l is l itself, so the model suits logs without repeats. S is one table, so distances are
+    symmetric.
 
     Args:
         num_users: M.
         num_items: N.
-        max_length: L; of the history the latest item counts. Default 1.
+        max_length: L; only the latest item of the history counts. Default 1.
         dim: D, width of the tables U [M, D], P [N, D] and S [N, D]. Default 64.
         user_weight: a in [0, 1]; 0 is the latest item only, 1 the user only. Default 0.2.
         max_gap: Longest time since the latest event after which it still counts, in the unit of the

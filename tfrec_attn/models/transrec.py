@@ -16,15 +16,14 @@ class TransRec(SequenceModel):
 
         score(j) = b_j - |G_l + t + T_u - G_j|^2 + a term that is equal for all j
 
-    l is the latest item. T_u starts at 0 and is 0 for an unknown user, who moves by t alone. The
-    scores of an empty history are the biases. A training step applies the max-norm constraint to
-    the rows of G that it updates. The nearest item is often l itself: the model suits logs without
-    repeats.
+    l is the latest item. T_u starts at 0 and is 0 for an unknown user. The scores of an empty
+    history are the biases. A training step applies the max-norm constraint to the rows of G that it
+    updates. The nearest item is often l itself: the model suits logs without repeats.
 
     Args:
         num_users: M.
         num_items: N.
-        max_length: L; of the history the latest item counts. Default 1.
+        max_length: L; only the latest item of the history counts. Default 1.
         dim: D, width of the tables G [N, D] and T [M, D] and of t. Default 64.
         max_norm: Largest norm of a row. Default 1; None: no limit.
         stddev: Of the initial values of G and t; T and b start at 0. Default 0.125: rows of norm

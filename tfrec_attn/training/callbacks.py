@@ -184,8 +184,9 @@ class CheckpointSaver(tf.keras.callbacks.Callback):
 class EpochOnly(tf.keras.callbacks.Callback):
     """Calls a callback at the end of an epoch only, as if that were its only batch.
 
-    Processes of a cluster need it where the clocks, signals or losses of each one would decide
-    differently: in an epoch the loss is that of its own replica, at the end that of all.
+    A cluster needs it where clocks, signals or losses would lead its processes to different
+    decisions: within an epoch each process has the loss of its own replica, at the end that of all
+    replicas.
     """
 
     def __init__(self, callback: tf.keras.callbacks.Callback, steps: int):
@@ -206,7 +207,7 @@ class EpochOnly(tf.keras.callbacks.Callback):
 
 
 class EarlyStop(tf.keras.callbacks.Callback):
-    """Ends the training when its progress is over.
+    """Ends the training after all epochs, or after `patience` epochs without a better metric.
 
     Args:
         progress: The progress.

@@ -1,4 +1,4 @@
-"""The start of a cluster: all processes are there, and are about to do the same."""
+"""The start of a cluster: its processes wait for each other, and compare their settings."""
 
 from tfrec_attn import config as configuration
 from tfrec_attn.cli.terminal import write_line
@@ -28,7 +28,7 @@ def wait_for_others(task: Task, config: Config, split: Split) -> None:
 
     Raises:
         ConfigError: If a process differs.
-        TrainingError: If a process does not come.
+        TrainingError: If a process does not start.
     """
     for note in meet(task, _facts(config, split), _TIMEOUT):
         write_line(note)

@@ -37,7 +37,7 @@ def first_not_finite(model: Any) -> str | None:
 
 
 class Diagnostics:
-    """Figures on the recommendations of a model, and on its weights.
+    """Figures about the recommendations and the weights of a model.
 
     The recommendations are the best items among all, seen or not, of up to 1,000 held-out users.
     - `top1_share`: share of users whose best item is the most common best item, in 0..1.

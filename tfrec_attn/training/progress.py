@@ -39,8 +39,8 @@ class Progress:
 
         Args:
             epochs: `train.patience`.
-            ema: `train.ema`. Over 1 / (1 - ema) steps, an average of weights is largely of the same
-                weights, so that its metric tells little before. On a small log that is many epochs.
+            ema: `train.ema`. An average of weights needs about 1 / (1 - ema) steps to follow the
+                weights, so its metric says little before. On a small log these are many epochs.
         """
         return epochs if ema is None else max(epochs, math.ceil(1 / (1 - ema) / self.steps))
 

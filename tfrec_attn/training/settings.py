@@ -1,4 +1,4 @@
-"""Whether the settings of a training fit together, and which of them have no effect."""
+"""Checks of the settings of a training: which are inconsistent, and which have no effect."""
 
 import functools
 import importlib.util

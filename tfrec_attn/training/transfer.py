@@ -14,7 +14,7 @@ from tfrec_attn.runs import weights
 
 
 class Neighbours(NamedTuple):
-    """Pairs of a new and a known item that are adjacent in histories, in either order.
+    """Pairs of a new item and a known one that are adjacent in histories, in either order.
 
     Attributes:
         added: New items, from 0 for the first, int [P].

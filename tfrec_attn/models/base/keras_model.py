@@ -118,7 +118,7 @@ class KerasModel(Model):
     def summands(self):
         """Returns (weight, model) of the models whose scores add up to these; default: itself.
 
-        Their item vectors, side by side, are those of this model.
+        Their concatenated item vectors are those of this model.
         """
         return [(1.0, self)]
 
@@ -163,7 +163,7 @@ class KerasModel(Model):
             score_penalty: Weight of squared scores in "bpr_max". Default 1.
             softmax_precision: Type of the matrix products of "softmax" and of the distillation,
                 "float32" (default) or "bfloat16".
-            clip_norm: Largest norm of all gradients of a step together, with L2; None (default):
+            clip_norm: Largest global norm of the gradients of a step, with L2; None (default):
                 no limit.
             accumulate: Number of micro-batches of a batch; a step computes one after the other and
                 applies their gradients once. Default 1.

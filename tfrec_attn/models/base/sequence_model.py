@@ -113,7 +113,7 @@ class SequenceModel(KerasModel):
         return None  # noqa: RET501  AutoGraph cannot convert a function without a statement.
 
     def item_tables(self):
-        """Returns the `EmbeddingTable`s whose rows, side by side, are the item vectors."""
+        """Returns the `EmbeddingTable`s whose concatenated rows are the item vectors."""
         return []
 
     def item_vectors(self, items=None):
