@@ -102,7 +102,7 @@ def test_unknown_matrix(run_folder, tmp_path):
 
 @pytest.fixture
 def broken(run_folder, tmp_path):
-    """A copy of a run, to be damaged; without checksums, as those of earlier versions are."""
+    """A copy of a run, to be damaged; without checksums, which would tell."""
     shutil.copytree(
         run_folder("attrec"), tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS")
     )

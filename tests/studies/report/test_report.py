@@ -208,7 +208,7 @@ def test_bad_input(folder, tmp_path):
 
 
 def test_a_run_that_was_edited(folder, tmp_path):
-    """A run of an earlier version has no checksums that would tell."""
+    """A run without checksums, which would tell."""
     run = tmp_path / "run"
     shutil.copytree(folder / "pop", run)
     (run / SUMS).unlink()
