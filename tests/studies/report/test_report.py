@@ -259,6 +259,9 @@ def test_charts():
     shades = [one.get("fill-opacity") for one in scale if one.get("class") == "cell"]
     assert [float(one) for one in shades] == [0, 0.25, 0.5, 0.75, 1]
     assert [one.text for one in scale if one.tag == "text"] == ["0", "4"]
+    zeros = heat_map(np.zeros((1, 2)), ["r"], ["a", "b"], "map")
+    assert [one.get("fill-opacity") for one in zeros if one.tag == "rect"] == ["0.000"] * 2
+    assert not [one for one in zeros if one.tag == "g"]
 
 
 LONG = "decayed_transitions, comparisons/shop-with-a-long-name/decayed_transitions/seed-"
