@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,7 @@ def _parser() -> Arguments:
 def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     """Writes a version of a servable, which appears under its number when it is complete.
 
-    Its signatures and size are printed.
+    The names of its signatures and its size are printed.
 
     Args:
         run_folder: A finished run.
@@ -256,9 +256,7 @@ def _write(
     if new is not None:
         serving["added_items"] = new.ids
     card = write_card(folder, run_folder, name=name, version=version, serving=serving)
-    for signature, tensors in card["signatures"].items():
-        inputs, outputs = _described(tensors["inputs"]), _described(tensors["outputs"])
-        write_line(f"{signature}: {inputs}\n    -> {outputs}")
+    write_line(_names(card["signatures"]))
     if new is not None:
         check_added_items(folder, known, read_events(run_folder), new.ids, serving)
 
@@ -375,9 +373,10 @@ def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, fl
     return result
 
 
-def _described(tensors: dict) -> str:
-    texts = []
-    for name, tensor in tensors.items():
-        sizes = ["B", *("?" if size is None else str(size) for size in tensor["shape"][1:])]
-        texts.append(f"{name} {tensor['dtype']} [{', '.join(sizes)}]")
-    return ", ".join(texts)
+def _names(signatures: Iterable[str]) -> str:
+    joined = {name for name in signatures if name.endswith("_joined")}
+    return (
+        f"Signatures: {', '.join(sorted({*signatures} - joined))}.\n"
+        f"Joined signatures: {', '.join(sorted(joined))}.\n"
+        "The model card, assets.extra/README.md, has their inputs and outputs."
+    )

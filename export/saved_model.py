@@ -90,7 +90,11 @@ def publish(
         partial.mkdir()
         write(partial)
         _seal(partial)
-        _check_free(base, version)
+        if version in versions(base):
+            raise ConfigError(
+                f"another export has written version {version} in {base} meanwhile; export again, "
+                "as another version."
+            )
         target = partial.rename(base / str(version))
         checksums.flush_to_disk(base)
     except BaseException as error:

@@ -135,17 +135,17 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         (
             2,
             ["model.name=mqsa_ted", "model.alpha=1.5"],
-            ["mqsa_ted", "`alpha` must be a number in [0, 1]; got 1.5"],
+            ["mqsa_ted", "model.alpha must be a number in [0, 1]; got 1.5"],
         ),
         (
             2,
             ["model.name=mqsa_ted", "model.query_window=6", "data.max_length=5"],
-            ["query_window must be at most max_length, 5, but is 6"],
+            ["model.query_window must be at most data.max_length, 5, but is 6"],
         ),
         (
             2,
             ["model.name=caser", "model.max_height=6", "data.max_length=5"],
-            ["max_height must be at most max_length, 5, but is 6; lower model.max_height"],
+            ["model.max_height must be at most data.max_length, 5, but is 6; lower model.max_"],
         ),
         (
             2,
@@ -155,13 +155,21 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         (
             2,
             ["model.name=bert4rec", "model.num_heads=3"],
-            ["`num_heads` must divide the width of `inputs`, 8; got 3"],
+            ["model.num_heads must divide the width of `inputs`, 8; got 3"],
         ),
         *(
-            (2, [f"model.name={name}", "model.num_blocks=0"], ["`num_blocks` must be an integer"])
+            (
+                2,
+                [f"model.name={name}", "model.num_blocks=0"],
+                ["model.num_blocks must be an integer"],
+            )
             for name in ("bert4rec", "esasrec", "fmlp_rec", "hstu")
         ),
-        (2, ["model.name=gru4rec", "model.dropout=1"], ["`dropout` must be a number in [0, 1)"]),
+        (
+            2,
+            ["model.name=gru4rec", "model.dropout=1"],
+            ["model.dropout must be a number in [0, 1)"],
+        ),
         (
             2,
             ["model.name=gru4rec", "train.loss=bpr_max", "train.score_penalty=-1"],
@@ -187,7 +195,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
             ["model.name=sasrec", "train.loss=bce", "train.negatives=9999"],
             ["train.negatives must be at most the number of items"],
         ),
-        (2, ["model.dim=0"], ["attrec", "dim of short_items must be at least 1, but is 0"]),
+        (2, ["model.dim=0"], ["attrec", "model.dim of short_items must be at least 1, but is 0"]),
         (
             2,
             ["train.loss=sampled_softmax"],
@@ -196,7 +204,7 @@ def test_an_interruption_leaves_nothing(tmp_path, monkeypatch, interruption):
         (
             2,
             ["train.distillation={weight: 0.1, temperature: 0}"],
-            ["train.distillation", "temperature"],
+            ["train.distillation", "train.distillation.temperature must"],
         ),
         (2, ["model.user_weight=2"], ["attrec", "weight must be in [0, 1], but is 2"]),
         (

@@ -1,8 +1,9 @@
 """Errors that a user can cause, and how messages show values and suggest names."""
 
 import difflib
+import re
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 _MAX_CHARACTERS = 1000
 
@@ -67,6 +68,18 @@ def shorten(text: str, limit: int = 60) -> str:
             one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
         )
     return text
+
+
+def with_keys(message: str, keys: Mapping[str, str]) -> str:
+    """Returns a message about arguments with their keys of the configuration.
+
+    Args:
+        message: A name in it is its first word, or in backticks, or has an underscore. Other words
+            may be names by chance, and stay.
+        keys: Name of an argument -> its key, such as `dim` -> `model.dim`.
+    """
+    names = r"^\w+|`\w+`|(?<![\w.'\"])\w+_\w+(?![\w'\"])"
+    return re.sub(names, lambda name: keys.get(name[0].strip("`"), name[0]), message)
 
 
 def shown(value: object) -> str:

@@ -118,8 +118,7 @@ def _events_of_run(folder: Path, part: str) -> Path:
     run_files.check_files(folder, path.name)
     if not path.is_file():
         raise ConfigError(
-            f"{folder} has no {path.name}, which trainings of earlier versions did not write; "
-            f"evaluate it with --on {CURRENT_LOG}, or train again."
+            f"{folder} has no {path.name}; evaluate it with --on {CURRENT_LOG}, or train again."
         )
     return path
 

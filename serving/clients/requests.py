@@ -145,12 +145,11 @@ def explain(history: Iterable[str], item: str, user_id: str, max_history: int) -
 
     def read(outputs):
         attention = _own(outputs["attention"], events) if "attention" in outputs else None
-        contribution, known = _own(outputs["contribution"], events), outputs.get("known", True)
-        return Explanation(item, events, contribution, attention, known)
+        contribution = _own(outputs["contribution"], events)
+        return Explanation(item, events, contribution, attention, outputs["known"])
 
-    return Request(
-        "explain_joined", {**features, "item": _id("item", item)}, ("contribution",), read
-    )
+    inputs = {**features, "item": _id("item", item)}
+    return Request("explain_joined", inputs, ("contribution", "known"), read)
 
 
 def embed(history: Iterable[str], user_id: str, max_history: int) -> Request:

@@ -64,15 +64,14 @@ class Explanation:
         history: The events that were sent, oldest first.
         contribution: By how much the score falls without the event; 0 for ignored events.
         attention: Attention weight of each event, None for models without attention.
-        known: Whether the item has training events. True if the model does not tell, which was
-            exported by an earlier version.
+        known: Whether the item has training events.
     """
 
     item: str
     history: list[str]
     contribution: list[float]
     attention: list[float] | None
-    known: bool = True
+    known: bool
 
 
 class ClientError(TfrecError):

@@ -102,7 +102,7 @@ def test_unknown_matrix(run_folder, tmp_path):
 
 @pytest.fixture
 def broken(run_folder, tmp_path):
-    """A copy of a run, to be damaged; without checksums, as those of earlier versions are."""
+    """A copy of a run, to be damaged; without checksums, which would tell."""
     shutil.copytree(
         run_folder("attrec"), tmp_path / "run", ignore=shutil.ignore_patterns("SHA256SUMS")
     )
@@ -133,7 +133,7 @@ def replace(path, old, new):
         ),
         (
             lambda folder: (folder / run_files.ITEM_COUNTS).unlink(),
-            r"RUN has no vocabulary/item_counts\.npy, .*; train again\.",
+            r"RUN has no vocabulary/item_counts\.npy; train again\.",
         ),
         (
             lambda folder: (folder / run_files.ITEM_COUNTS).write_text("?"),
@@ -154,7 +154,7 @@ def replace(path, old, new):
         ),
         (
             lambda folder: (folder / "test.parquet").unlink(),
-            r"RUN has no test\.parquet, .*; train again\.",
+            r"RUN has no test\.parquet; train again\.",
         ),
         (
             lambda folder: replace(folder / "config.yaml", "dim: 8", "dim: 9"),

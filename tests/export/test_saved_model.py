@@ -175,13 +175,18 @@ def test_a_version_is_never_overwritten(tmp_path, empty):
     assert empty or (tmp_path / "3" / "file").read_text() == "old"
 
 
-def test_version_that_appears_meanwhile_stays(tmp_path):
+@pytest.mark.parametrize("number", [None, 1])
+def test_version_that_appears_meanwhile_stays(tmp_path, number):
     def write(folder):
         (folder / "file").write_text("slow")
         version(tmp_path, 1, text="quick")
 
-    with pytest.raises(ConfigError, match=rf"^version 1 exists in {tmp_path}; "):
-        publish(tmp_path, None, write, None)
+    sentence = (
+        rf"^another export has written version 1 in {tmp_path} meanwhile; export again, as another "
+        r"version\.$"
+    )
+    with pytest.raises(ConfigError, match=sentence):
+        publish(tmp_path, number, write, None)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
     assert (tmp_path / "1" / "file").read_text() == "quick"
 

@@ -181,7 +181,7 @@ def answers_of(version):
     ]
 
 
-@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "of an earlier version"])
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "without checksums"])
 def test_runs(whole, tmp_path, sealed):
     tree = configuration.to_dict(configuration.load(whole / "run" / run.CONFIG))
     expected = {name: ask() for name, (ask, _) in of_run(whole / "run", tree).items()}

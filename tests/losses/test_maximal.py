@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfrec_attn.losses import bpr_max, top1_max
+from tfrec_attn.losses import bpr_max, sampled_softmax, top1_max
 
 RANDOM = np.random.default_rng(1)
 QUERIES, ITEMS = (RANDOM.normal(size=shape).astype("float32") for shape in ([4, 3], [9, 3]))
@@ -44,14 +44,44 @@ def test_top1_max_by_loops():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def gradients_of(loss, queries, targets, negatives):
+    """The loss and its dense gradients with respect to queries and items."""
+    queries, items = tf.Variable(queries), tf.Variable(ITEMS)
+    with tf.GradientTape() as tape:
+        value = loss(queries, items, targets, negatives)
+    return value, *map(tf.convert_to_tensor, tape.gradient(value, [queries, items]))
+
+
 @pytest.mark.parametrize("loss", [bpr_max, top1_max])
-def test_extreme_scores_and_negatives_that_are_all_the_target(loss):
-    for scale, negatives in ((1e3, NEGATIVES), (1.0, [2, 2])):
-        queries, items = tf.Variable(scale * QUERIES), tf.Variable(ITEMS)
-        with tf.GradientTape() as tape:
-            value = loss(queries, items, [2, 2, 2, 2], negatives)
-        gradients = map(tf.convert_to_tensor, tape.gradient(value, [queries, items]))
-        assert np.isfinite(value) and all(np.isfinite(one).all() for one in gradients)
+def test_extreme_scores(loss):
+    for found in gradients_of(loss, 1e3 * QUERIES, [2, 2, 2, 2], NEGATIVES):
+        assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("loss", [bpr_max, top1_max, sampled_softmax])
+def test_negatives_that_are_all_the_target_give_nothing(loss):
+    for found in gradients_of(loss, QUERIES, [2, 2, 2, 2], [2, 2]):
+        np.testing.assert_array_equal(found, tf.zeros_like(found))
+
+
+@pytest.mark.parametrize(
+    ("loss", "of_scores"),
+    [
+        (bpr_max, lambda true, other: -np.log(sigmoid(true - other)) + other**2),
+        (top1_max, lambda true, other: sigmoid(other - true) + sigmoid(other**2)),
+        # Over the target and two times the same item, all with the same correction.
+        (sampled_softmax, lambda true, other: np.log(1 + 2 * np.exp(other - true))),
+    ],
+)
+def test_one_position_without_negatives_leaves_the_others_theirs(loss, of_scores):
+    # The first position has only its target, the second one item 2 twice, with weights of 1 / 2.
+    value, of_queries, of_items = gradients_of(loss, QUERIES[:2], [2, 5], [2, 2])
+    query = QUERIES[1]
+    expected = of_scores(query @ ITEMS[5], query @ ITEMS[2]) / 2
+    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    np.testing.assert_array_equal(of_queries[0], np.zeros(3))
+    assert np.abs(of_queries[1]).min() > 0
+    assert np.flatnonzero(np.abs(of_items).max(axis=1)).tolist() == [2, 5]
 
 
 def test_arguments():

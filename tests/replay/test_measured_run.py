@@ -28,7 +28,7 @@ def write_other_columns(path):
 @pytest.mark.parametrize(
     ("write", "pieces"),
     [
-        (lambda path: None, ["has no test.parquet", "earlier versions did not write"]),
+        (lambda path: None, ["has no test.parquet; train again."]),
         (lambda path: path.write_bytes(b"no parquet"), ["test.parquet cannot be read as Parquet"]),
         (
             write_other_columns,
@@ -83,7 +83,6 @@ def test_metrics_that_cannot_be_computed(content, what):
 
 def test_the_rule_for_items_of_the_history():
     assert measured_run.repeats_of({"protocol": {"repeats": "include"}}) == "include"
-    # Earlier versions had one rule, and did not name it.
     assert measured_run.repeats_of({}) == measured_run.repeats_of({"protocol": {}}) == "exclude"
 
 

@@ -43,7 +43,7 @@ def fingerprint(folder: Path) -> str:
     for name in (SUMS, SERVABLE_SUMS):
         if (folder / name).is_file():
             return file_sha256(folder / name)
-    # A version that was made in Python, or a run of an earlier version of this program.
+    # A version that another program made.
     result = hashlib.sha256()
     for path in sorted(folder.glob("**/*")):
         if path.is_file() and path.parent.name != "tensorboard":

@@ -5,7 +5,7 @@ import inspect
 import tensorflow as tf
 
 from tfrec_attn.config import Config
-from tfrec_attn.errors import ConfigError, nearest
+from tfrec_attn.errors import ConfigError, nearest, with_keys
 from tfrec_attn.optimizers.adagrad import Adagrad
 from tfrec_attn.optimizers.adam import Adam
 from tfrec_attn.optimizers.lazy_adam import LazyAdam
@@ -55,9 +55,11 @@ def make_optimizer(
             **options,
             "learning_rate": train.optimizer_options.get("learning_rate", train.learning_rate),
         }
+        keys = {key: f"train.optimizer_options.{key}" for key in train.optimizer_options}
+        keys = {"learning_rate": "train.learning_rate", "ema_momentum": "train.ema", **keys}
         raise ConfigError(
             f"train.optimizer={train.optimizer} with options {shown} cannot be made: "
-            f"{str(error).splitlines()[0]}"
+            f"{with_keys(str(error).splitlines()[0], keys)}"
         ) from None
     # At the end of `fit` Keras would replace the weights by their averages.
     optimizer.finalize_variable_values = lambda variables: None

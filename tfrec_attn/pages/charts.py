@@ -106,13 +106,15 @@ def heat_map(
 ) -> Element:
     """Returns a table of cells whose colour is a value relative to the largest one, and a scale.
 
+    A map of zeros has no scale.
+
     Args:
         values: [R, C], nonnegative.
         rows: Name of each row.
         columns: Name of each column, written downwards.
         title: Title of the chart.
     """
-    size, largest = 24, float(values.max()) or 1.0
+    size, largest = 24, float(values.max())
     longest = max(len(_short(name)) for name in (*rows, *columns))
     left, top = 16 + 8 * longest, 16 + 7 * longest
     parts = []
@@ -133,12 +135,13 @@ def heat_map(
                     y=top + row * size,
                     width=size - 1,
                     height=size - 1,
-                    fill_opacity=f"{value / largest:.3f}",
+                    fill_opacity=f"{value / (largest or 1.0):.3f}",
                     class_="cell",
                 )
             )
     bottom = top + len(rows) * size + 12
-    parts.append(_scale(left, bottom, largest))
+    if largest:
+        parts.append(_scale(left, bottom, largest))
     width = left + max(len(columns) * size + 70, 180)
     return _svg(title, width, bottom + 22, parts, width)
 

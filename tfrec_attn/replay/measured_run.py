@@ -15,17 +15,15 @@ _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
 
 
 def not_written(run: str | Path, name: str) -> ConfigError:
-    """Returns the error for a file that a run of an earlier version does not have."""
-    return ConfigError(
-        f"{run} has no {name}, which trainings of earlier versions did not write; train again."
-    )
+    """Returns the error for a file that a run does not have."""
+    return ConfigError(f"{run} has no {name}; train again.")
 
 
 REMEDY = "restore the run as the training wrote it, or train again."
 
 
 def check_files(folder: Path, *names: str) -> None:
-    """Compares files of a run with its checksums; a run of an earlier version has none.
+    """Compares files of a run with its checksums, if it has them.
 
     Args:
         folder: The run.

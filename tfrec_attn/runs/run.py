@@ -17,7 +17,7 @@ from tfrec_attn.data.sequences.splits import Split, make_split
 from tfrec_attn.data.sequences.trained_rows import TrainedRows
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.data.shards import prepared_log
-from tfrec_attn.errors import ConfigError
+from tfrec_attn.errors import ConfigError, with_keys
 from tfrec_attn.extensions import MODELS
 from tfrec_attn.runs.run_files import (
     BEST,
@@ -193,7 +193,11 @@ def build_model(
             raise MODELS.failure(config.model.name, "cannot be built", error) from None
         if not isinstance(error, (ValueError, TypeError)):
             raise
-        raise ConfigError(f"model {config.model.name} refuses its parameters: {error}") from None
+        keys = {name: f"model.{name}" for name in models.parameters(config.model.name)}
+        keys["max_length"] = "data.max_length"
+        raise ConfigError(
+            f"model {config.model.name} refuses its parameters: {with_keys(str(error), keys)}"
+        ) from None
     if models.is_foreign(config.model.name):
         from tfrec_attn.runs.contract import check_contract
 

@@ -118,8 +118,7 @@ def load_ranks(folder: Path) -> dict[str, np.ndarray]:
 
     Returns:
         "valid" and "test" -> ranks; of a run with a transition prior also those of the model
-        without it, "valid_alone" and "test_alone"; "test_users" -> the user of each test event,
-        which runs of earlier versions do not have.
+        without it, "valid_alone" and "test_alone"; "test_users" -> the user of each test event.
 
     Raises:
         ConfigError: If the file is missing or damaged.
@@ -165,7 +164,7 @@ def save_trained_rows(folder: Path, rows: TrainedRows) -> None:
 
 
 def load_trained_rows(folder: Path) -> TrainedRows:
-    """Returns which users and items the training of a run updated; all, for an earlier version.
+    """Returns which users and items the training of a run updated.
 
     Raises:
         ConfigError: If a file is missing or damaged.
@@ -180,16 +179,13 @@ def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
 
     Args:
         folder: The run.
-        name: Path in the run; a run of an earlier version does not have it.
+        name: Path in the run.
         rows: R.
 
     Raises:
         ConfigError: If the file is missing or damaged.
     """
-    path, sums = folder / name, folder / checksums.SUMS
-    known = sums.exists() and name in sums.read_text(encoding="utf-8", errors="replace")
-    if not path.exists() and not known:
-        return np.ones(rows, bool)
+    path = folder / name
     check_files(folder, name)
     trained = _load_array(path)
     if (trained.shape, trained.dtype.kind) != ((rows,), "b"):

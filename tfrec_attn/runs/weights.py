@@ -2,8 +2,6 @@
 
 The name of a weight is the path of attributes to it, such as `blocks/0/norm/gamma`, and that of a
 slot has the name of its weight. So a checkpoint does not depend on the Keras that wrote it.
-Checkpoints of earlier versions, Keras' object graphs, have the same paths of weights, and slots by
-position.
 """
 
 import functools
@@ -37,13 +35,12 @@ def unnamed_weights(model: Any) -> list[str]:
     return [one.name for one in model.weights if variable_of(one).ref() not in named]
 
 
-def named_state(model: Any, optimizer: Any, by_position: bool = False) -> dict[str, tf.Variable]:
+def named_state(model: Any, optimizer: Any) -> dict[str, tf.Variable]:
     """Returns the state of an optimizer by name, without that of the loss scaling.
 
     Args:
         model: The model that it is built for.
         optimizer: A Keras optimizer.
-        by_position: Whether the names are those of earlier versions. Default False.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     names = {id(variable): name for name, variable in named_weights(model).items()}
@@ -52,16 +49,15 @@ def named_state(model: Any, optimizer: Any, by_position: bool = False) -> dict[s
     skipped = (*_NO_STATE, *(["momentums"] if getattr(inner, "momentum", None) == 0 else []))
     found = {}
     for attribute, value in vars(inner).items():
-        name = attribute if by_position else attribute.lstrip("_")
+        name = attribute.lstrip("_")
         if attribute in skipped:
             continue
         if isinstance(value, keras.VARIABLES):
             found[name] = variable_of(value)
         elif isinstance(value, (list, tuple)) and len(value) == len(trained):
-            for number, slot in enumerate(value):
+            for weight, slot in zip(trained, value, strict=True):
                 if isinstance(slot, keras.VARIABLES):
-                    key = number if by_position else trained[number]
-                    found[f"{name}/{key}"] = variable_of(slot)
+                    found[f"{name}/{weight}"] = variable_of(slot)
     return found
 
 
@@ -69,7 +65,7 @@ def write(path: Path, model: Any) -> None:
     """Writes the weights of a model, and the state of its optimizer if it is compiled."""
     tree, optimizer = _tree(named_weights(model)), getattr(model, "optimizer", None)
     if optimizer is not None:
-        tree.optimizer = _state(model, optimizer, by_position=False)
+        tree.optimizer = _state(model, optimizer)
     tree.write(str(path))
 
 
@@ -83,14 +79,14 @@ def read(path: Path, model: Any, optimizer: Any = None) -> None:
     """
     tree = _tree(named_weights(model))
     if optimizer is not None:
-        tree.optimizer = _state(model, optimizer, _has_positions(path))
+        tree.optimizer = _state(model, optimizer)
     _read(tree, path)
 
 
 def read_optimizer(path: Path, model: Any, optimizer: Any) -> None:
     """Reads the state of an optimizer that is built for a model, with the errors of `read`."""
     tree = tf.train.Checkpoint()
-    tree.optimizer = _state(model, optimizer, _has_positions(path))
+    tree.optimizer = _state(model, optimizer)
     _read(tree, path)
 
 
@@ -146,9 +142,9 @@ def _public(part: Any, attribute: str) -> str:
     return name if isinstance(getattr(type(part), name, None), property) else attribute
 
 
-def _state(model: Any, optimizer: Any, by_position: bool) -> tf.train.Checkpoint:
-    """Returns the state of an optimizer by name, or as checkpoints of earlier versions have it."""
-    tree = _tree(named_state(model, optimizer, by_position))
+def _state(model: Any, optimizer: Any) -> tf.train.Checkpoint:
+    """Returns the state of an optimizer by name, with that of the loss scaling."""
+    tree = _tree(named_state(model, optimizer))
     scale = keras.loss_scale_state(optimizer)
     if scale is not None:
         tree.loss_scale = scale
@@ -167,11 +163,6 @@ def _tree(named: dict[str, tf.Variable]) -> tf.train.Checkpoint:
     for first, rest in inside.items():
         setattr(tree, first, _tree(rest))
     return tree
-
-
-def _has_positions(path: Path) -> bool:
-    """Whether a checkpoint is of an earlier version, with slots by position."""
-    return any(name.startswith("optimizer/_") for name, _ in tf.train.list_variables(str(path)))
 
 
 def _read(tree: tf.train.Checkpoint, path: Path) -> None:

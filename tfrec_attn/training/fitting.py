@@ -12,7 +12,7 @@ from tfrec_attn.config import Config, loss_names
 from tfrec_attn.data.batches.stream import BatchStream
 from tfrec_attn.data.sequences.splits import Split
 from tfrec_attn.data.sequences.transitions import count_transitions, training_pairs
-from tfrec_attn.errors import ConfigError, DataError, counted
+from tfrec_attn.errors import ConfigError, DataError, counted, with_keys
 from tfrec_attn.keras_versions import keras
 from tfrec_attn.layers.embedding_smoothing import EmbeddingSmoothing
 from tfrec_attn.layers.graph_regularization import GraphRegularization
@@ -72,7 +72,9 @@ def make_distillation(
             return EmbeddingSmoothing(transitions, options.weight, options.layers)
         return TransitionDistillation(transitions, options.temperature, options.dropout)
     except ValueError as error:
-        raise ConfigError(f"train.distillation cannot be made: {error}") from None
+        keys = {name: f"train.distillation.{name}" for name in vars(options)}
+        message = with_keys(str(error), keys)
+        raise ConfigError(f"train.distillation cannot be made: {message}") from None
 
 
 def compile_model(

@@ -125,8 +125,9 @@ def test_answers_are_plain(fake, client):
     fake.reset({"query": np.array([[0.5, -1.0]], np.float32), **JOINED})
     assert client.embed(["a"]) == [0.5, -1.0]
     row = np.array([[0.5, -1.0, 0]], np.float32)
-    fake.reset({"contribution": row, "attention": 2 * row, **JOINED})
-    assert client.explain(["a", "b"], "x") == Explanation("x", ["a", "b"], [0.5, -1.0], [1.0, -2.0])
+    fake.reset({"contribution": row, "attention": 2 * row, "known": [True], **JOINED})
+    expected = Explanation("x", ["a", "b"], [0.5, -1.0], [1.0, -2.0], True)
+    assert client.explain(["a", "b"], "x") == expected
     assert [inputs_of(one)["item"].tolist() for one in fake.requests] == [[b"x"]]
 
 

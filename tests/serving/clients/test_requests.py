@@ -138,9 +138,9 @@ def test_scores_are_those_of_the_own_candidates_in_a_wider_batch():
 def test_contributions_are_those_of_the_own_events_in_a_wider_batch():
     request = requests.explain(["a", "b", "c"], "x", "", 5)
     contribution = [1.0, 2.0, 3.0] + [0.0] * 10
-    outputs = {"contribution": contribution, "separator": "\t"}
-    assert request.response(outputs) == Explanation("x", ["a", "b", "c"], [1.0, 2.0, 3.0], None)
-    assert request.response({**outputs, "known": False}).known is False
+    outputs = {"contribution": contribution, "known": False, "separator": "\t"}
+    expected = Explanation("x", ["a", "b", "c"], [1.0, 2.0, 3.0], None, False)
+    assert request.response(outputs) == expected
     attention = [0.1, 0.2, 0.7] + [0.0] * 10
     assert request.response({**outputs, "attention": attention}).attention == [0.1, 0.2, 0.7]
     with pytest.raises(IndexError):

@@ -140,8 +140,8 @@ def test_answers_are_plain(fake, client):
     assert client.score(["a"], ["x", "y"]) == [1.5, None]
     fake.reset({"query": [0.5, -1.0], "separator": "\t"})
     assert client.embed(["a"]) == [0.5, -1.0]
-    fake.reset({"contribution": [0.5, -1.0, 0], "separator": "\t"})
-    assert client.explain(["a", "b"], "x") == Explanation("x", ["a", "b"], [0.5, -1.0], None)
+    fake.reset({"contribution": [0.5, -1.0, 0], "known": False, "separator": "\t"})
+    assert client.explain(["a", "b"], "x") == Explanation("x", ["a", "b"], [0.5, -1.0], None, False)
 
 
 @pytest.mark.parametrize(

@@ -411,7 +411,7 @@ def test_runs_of_different_protocols_are_refused(tmp_path, cells):
     ["epochs", "peak_memory_mb", "protocol", "test", {"parameters": None}, {"protocol": {}}],
 )
 def test_figures_that_are_missing_are_refused(cells, section):
-    """A run of an earlier version has no checksums that would tell."""
+    """A run without checksums, which would tell."""
     path = cells[-1].folder / METRICS
     report = json.loads(path.read_text())
     report = {**report, **section} if isinstance(section, dict) else report

@@ -208,7 +208,7 @@ def test_bad_input(folder, tmp_path):
 
 
 def test_a_run_that_was_edited(folder, tmp_path):
-    """A run of an earlier version has no checksums that would tell."""
+    """A run without checksums, which would tell."""
     run = tmp_path / "run"
     shutil.copytree(folder / "pop", run)
     (run / SUMS).unlink()
@@ -259,6 +259,9 @@ def test_charts():
     shades = [one.get("fill-opacity") for one in scale if one.get("class") == "cell"]
     assert [float(one) for one in shades] == [0, 0.25, 0.5, 0.75, 1]
     assert [one.text for one in scale if one.tag == "text"] == ["0", "4"]
+    zeros = heat_map(np.zeros((1, 2)), ["r"], ["a", "b"], "map")
+    assert [one.get("fill-opacity") for one in zeros if one.tag == "rect"] == ["0.000"] * 2
+    assert not [one for one in zeros if one.tag == "g"]
 
 
 LONG = "decayed_transitions, comparisons/shop-with-a-long-name/decayed_transitions/seed-"

@@ -27,10 +27,10 @@ class FilteredLog:
         after: Events, users and items after it.
         rejected: Number of lines that could not be read.
         selection: What the event filters dropped, as `EventFilterReport.to_dict`, or None where
-            there are none, or where an earlier version wrote it.
+            there are none.
         duplicates: Events after the filter that are copies of another, or None where the log has no
-            times, where they are counted in the shards, or where an earlier version wrote it.
-        ids: Problems with the ids, as `IdReport.to_dict`; None where an earlier version wrote it.
+            times, or where they are counted in the shards.
+        ids: Problems with the ids, as `IdReport.to_dict`.
         whole_times: Whether the times are int64, and not float64.
     """
 
@@ -41,7 +41,7 @@ class FilteredLog:
     rejected: int
     selection: dict[str, object] | None = None
     duplicates: int | None = None
-    ids: dict[str, dict] | None = None
+    ids: dict[str, dict]
     whole_times: bool
 
 
@@ -85,7 +85,7 @@ class Manifest(FilteredLog):
         before, after = Statistics(**self.before), Statistics(**self.after)
         least = self.options["min_user_events"], self.options["min_item_events"]
         selection = None if self.selection is None else EventFilterReport(**self.selection)
-        ids = None if self.ids is None else IdReport.from_dict(self.ids)
+        ids = IdReport.from_dict(self.ids)
         return FilterReport(before, after, *least, selection, self.duplicates, ids)
 
     def write(self, folder: Path) -> None:

@@ -61,7 +61,7 @@ class ComparisonTable:
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics, self._seeds = list(rows[0].test), max(row.seeds for row in rows)
         self._slices, self._note, self._reason, self._leaks = slices, note, reason, leaks
-        # Runs of earlier versions have none.
+        # The row of a model without its prior has none.
         self._lists = list(next((row.lists for row in rows if row.lists), {}))
 
     def caption(self) -> str:
