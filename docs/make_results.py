@@ -64,7 +64,7 @@ searched, unless the section says that all models had equal budgets.
   one may become better with more epochs. The p-values are adjusted for the number of rows, the
   intervals of the differences are not. A test with one seed does not include the variation between
   seeds; the NDCG@10 of the two seeds of `mqsa_ted-128` in [Benchmarks](benchmarks.md#accuracy)
-  differ by 0.0004.
+  differs by 0.0004.
 - On MovieLens, only the settings of `attrec` and `decayed_transitions` were searched; the section
   with equal budgets is fairer. The baseline `decayed_transitions` of a run has default settings,
   which are weaker there: its NDCG@10 is 0.086 instead of 0.111.
