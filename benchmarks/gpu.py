@@ -20,6 +20,7 @@ Without a GPU the exit code is 2.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import tempfile
@@ -35,6 +36,7 @@ from _machine import seconds_of, write_json
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
+from tfrec_attn.cli.arguments import require_at_least
 from tfrec_attn.config import Config, Runtime
 from tfrec_attn.errors import ConfigError
 from tfrec_attn.runtime.process import import_tensorflow, seed_everything, set_precision
@@ -61,8 +63,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=200, help="timed steps of each rate")
     parser.add_argument("--json", help="write the figures to this file too")
     parsed = parser.parse_args(arguments)
-    tf = import_tensorflow()
     try:
+        require_at_least(1, parsed, "batch_size", "items", "users", "steps")
+        tf = import_tensorflow()
         devices = _devices(tf, parsed.devices, parsed.batch_size)
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -91,10 +94,14 @@ def _devices(tf, names: list[str] | None, batch_size: int) -> list[str]:
     """Returns the names of the devices.
 
     Raises:
-        ConfigError: If one is missing, if there is no GPU, or if a device would get no example.
+        ConfigError: If one has no such name or is missing, if there is no GPU, or if a device would
+            get no example.
     """
     from tfrec_attn.runtime.distribution import configure_devices, make_strategy
 
+    if names:
+        key = f"runtime.devices={json.dumps(names)}"
+        names = configuration.load(None, ["runtime.strategy=mirrored", key]).runtime.devices
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -48,6 +48,15 @@ def test_the_latency_of_an_export():
             "--batch-size must be at least the number of devices, 2, but is 1.",
         ),
         (
+            ["--devices", "CPU:0", "cpu"],
+            "runtime.devices must be names such as GPU:0 or CPU:1, but has 'cpu'.",
+        ),
+        (
+            ["--devices", "CPU:0", "CPU:0"],
+            "runtime.devices must be one or more different devices, but is ['CPU:0', 'CPU:0'].",
+        ),
+        (["--steps", "0"], "--steps must be 1 or greater, but is 0."),
+        (
             [],
             "This benchmark needs a GPU that TensorFlow can use, but there is none; install the "
             "extra gpu, or name other devices by --devices.",

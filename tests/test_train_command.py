@@ -435,6 +435,12 @@ def test_help_lists_every_key_with_its_default(capsys):
             ["train.distillation.layers"],
         ),
         (["train.distillation.loss=smoothing"], ["train.distillation.loss"]),
+        (
+            ["train.softmax_precision=auto", "train.distillation={weight: 1, loss: smoothing}"],
+            ["train.softmax_precision"],
+        ),
+        (["train.softmax_precision=auto", "train.distillation.weight=1"], []),
+        (["train.softmax_precision=auto", "train.loss=shop_losses:any"], []),
         ([], []),
     ],
 )

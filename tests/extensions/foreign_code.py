@@ -32,7 +32,7 @@ class Mean(SequenceModel):
 """
 LOSSES = """
 import tensorflow as tf
-from tfrec_attn.losses import Loss, sampled_softmax
+from tfrec_attn.losses import Loss, sampled_softmax, softmax
 
 def square(positive, negative, mask):
     pairs = (1.0 - positive[:, :, tf.newaxis] + negative) ** 2
@@ -57,6 +57,7 @@ def level(positive, negative, mask):
     return tf.zeros_like(positive[:, 0])
 
 positions = Loss(sampled_softmax, "positions", "shared", ("next_items",), {"log_q": "log_q"})
+narrow = Loss(softmax, "positions", "none", keywords={"products": "softmax_precision"})
 number = 3
 """
 SOURCE = """

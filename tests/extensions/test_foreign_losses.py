@@ -5,7 +5,9 @@ import pytest
 from tests.extensions.foreign_code import refused
 from tfrec_attn import config as configuration
 from tfrec_attn import losses
+from tfrec_attn.config import loss_names
 from tfrec_attn.training.inputs import training_stream
+from tfrec_attn.training.softmax_precision import softmax_precision
 
 SHAPES = "inputs of the shapes [3, 2], [3, 2, 4], [3, 2]"
 
@@ -82,6 +84,15 @@ def test_a_loss_object_decides_its_negatives(shop, make_leave_one_out):
         shapes[loss] = next(iter(stream.dataset()))["negatives"].shape
     # Five for the whole batch, or five for each of its three positions.
     assert shapes == {"shop_losses:positions": [3, 2], "shop_losses:square": [3, 2, 5]}
+
+
+def test_a_loss_gets_the_precision_of_its_products(shop):
+    arguments = ["model.name=sasrec", "train.softmax_precision=bfloat16"]
+    for loss, precision in (("narrow", "bfloat16"), ("positions", "float32")):
+        name = f"shop_losses:{loss}"
+        loss_names.try_out(name)
+        config = configuration.load(None, [*arguments, f"train.loss={name}"])
+        assert softmax_precision(config)[0] == precision
 
 
 @pytest.mark.parametrize(

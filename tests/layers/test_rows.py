@@ -61,6 +61,27 @@ def test_gather_dot_against_loops():
     )
 
 
+@pytest.mark.parametrize("rows", [0, 6])
+def test_gather_dot_without_queries(rows):
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 3]),
+            tf.TensorSpec([None, 3]),
+            tf.TensorSpec([None, 2], tf.int64),
+        ]
+    )
+    def gradients(queries, rows, indices):
+        with tf.GradientTape() as tape:
+            tape.watch([queries, rows])
+            scores = gather_dot(queries, rows, indices)
+        return tape.gradient(scores, [queries, rows])
+
+    nothing = tf.zeros([0, 3]), tf.ones([rows, 3]), tf.zeros([0, 2], tf.int64)
+    to_queries, to_rows = gradients(*nothing)
+    assert to_queries.shape == [0, 3]
+    np.testing.assert_array_equal(to_rows, np.zeros([rows, 3]))
+
+
 @pytest.mark.parametrize("zeros", ["none", "some", "all"])
 def test_gather_dot_gradient_against_loops(zeros):
     random = np.random.default_rng(4)

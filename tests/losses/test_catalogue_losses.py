@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.gpu_kernels import on_the_host
 from tfrec_attn import losses
 
 NAMES = ["softmax", "sampled_softmax", "bce", "gbce"]
@@ -201,6 +202,38 @@ def test_bfloat16_products_lose_only_their_rounding(scale, tile):
     for one, value in zip(found, expected, strict=True):
         assert one.dtype == np.float32
         np.testing.assert_allclose(one, value, rtol=0.02, atol=0.02 * np.abs(value).max())
+
+
+@pytest.mark.parametrize("tile", [None, 500])
+def test_bfloat16_products_keep_the_gradients_of_confident_positions(tile):
+    _, rows, targets, weights = problem(50, 200, dim=32)
+    # Half of the targets have a probability above 0.9998, which bfloat16 rounds to 1.
+    data = 0.6 * rows[targets], rows, targets, weights
+    found = with_gradients(lambda *x: losses.softmax(*x, tile=tile, products="bfloat16"), *data)
+    for one, value in zip(found[1:], in_float64(*data)[1:], strict=True):
+        assert np.linalg.norm(one - value) < 0.1 * np.linalg.norm(value)
+
+
+def test_a_gpu_computes_bfloat16_products_without_the_host():
+    specs = [tf.TensorSpec([None, 8]), tf.TensorSpec([90, 8]), tf.TensorSpec([None], tf.int64)]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def gradients(queries, rows, targets):
+        return tensors_with_gradients(
+            lambda *x: losses.softmax(*x, targets, products="bfloat16"), queries, rows
+        )
+
+    assert on_the_host(gradients.get_concrete_function().graph) == []
+
+
+def test_a_catalogue_of_one_item_has_no_gradient_in_bfloat16():
+    queries, rows, _, weights = problem(3, 1)
+    targets = np.zeros(3, int)
+    loss, *gradients = with_gradients(
+        lambda *x: losses.softmax(*x, products="bfloat16"), queries, rows, targets, weights
+    )
+    assert loss == 0.0
+    assert not any(gradient.any() for gradient in gradients)
 
 
 def test_another_type_of_products():

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.models.contract import strategy
 from tfrec_attn import models
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.layers import TransitionDistillation
@@ -309,3 +310,26 @@ def test_wrong_choices():
         make(dim=0)
     with pytest.raises(ValueError, match="stddev must be at least 0, but is -1"):
         make(stddev=-1)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_a_replica_without_an_example_changes_nothing(reduction):
+    random, start, trained = np.random.default_rng(5), make().get_weights(), []
+    batches = {
+        "user": random.integers(1, 4, 5),
+        "history": random.integers(1, 6, (5, 3)),
+        "targets": random.integers(1, 6, (5, 2)),
+        "negatives": random.integers(1, 6, (5, 2, 2)),
+        "sample_weight": np.ones(5, np.float32),
+        # Batches of 4 and of 1.
+        "normalizer": np.float32([0.25] * 4 + [1.0]),
+    }
+    for replicas in (1, 2):
+        with strategy(replicas).scope():
+            model = make()
+            model.set_weights(start)
+            model.compile(tf.keras.optimizers.SGD(0.1), "hinge", reduction=reduction)
+        model.fit(tf.data.Dataset.from_tensor_slices(batches).batch(4), verbose=0)
+        trained.append([one.numpy() for one in model.trainable_variables])
+    for one, two in zip(*trained, strict=True):
+        np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-7)

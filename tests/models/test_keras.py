@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tests.models.contract import (
     EVERY,
@@ -78,6 +79,28 @@ def test_a_saved_model_of_keras_gives_the_same_model(name, tmp_path):
     model.save(tmp_path / "saved", save_format="tf")
     loaded = load(tmp_path / "saved", name)
     np.testing.assert_array_equal(loaded(features()), model(features()))
+
+
+@pytest.mark.skipif(IS_KERAS_3, reason="Keras 3 saves no SavedModel")
+def test_a_saved_model_of_keras_leaves_traced_functions_out(tmp_path):
+    model = make("sasrec")
+    model.recommend([[1, 2]])
+    model.traced_ranks()(
+        {**features(), "target": tf.ones([8], tf.int32), "seen": features()["user"][:, tf.newaxis]}
+    )
+    model.save(tmp_path / "saved", save_format="tf")
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString((tmp_path / "saved" / "saved_model.pb").read_bytes())
+    # That which writes the weights is TensorFlow's own.
+    operations = {
+        node.op
+        for one in saved.meta_graphs[0].graph_def.library.function
+        if "traced_save" not in one.signature.name
+        for node in one.node_def
+    }
+    # XLA, LiteRT and ONNX do not know this operation of `recommend`.
+    assert "DisableCopyOnRead" not in operations
+    assert "MatMul" in operations
 
 
 @EACH
@@ -211,6 +234,22 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
     )
 
 
+def test_recommend_has_a_limited_number_of_scores_at_once(monkeypatch):
+    model, histories, rows = make("sasrec"), [[1], [2, 3], [], [5], [4, 1]], []
+    expected = model.recommend(histories, k=3)
+    traced = model.traced_top_k
+
+    def recording(user, *inputs):
+        rows.append(len(user))
+        return traced(user, *inputs)
+
+    model.traced_top_k = recording
+    assert model.recommend(histories, k=3) == expected
+    monkeypatch.setattr("tfrec_attn.evaluation.held_out._BLOCK_ELEMENTS", 2 * ITEMS)
+    assert model.recommend(histories, k=3)[0] == expected[0]
+    assert rows == [5, 2, 2, 1]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -225,6 +264,11 @@ def test_recommend_of_raw_ids_is_that_of_numbers(name):
         ),
         (
             lambda model: model.recommend([["i3"]]),
+            f"histories must be integers from 1 to {ITEMS} until set_vocabularies names the ids, "
+            "but have 'i3'.",
+        ),
+        (
+            lambda model: model.recommend([{"i3"}]),
             f"histories must be integers from 1 to {ITEMS} until set_vocabularies names the ids, "
             "but have 'i3'.",
         ),

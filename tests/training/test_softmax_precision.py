@@ -42,6 +42,13 @@ def test_bfloat16_works_everywhere_and_says_where_it_is_slower(argument, tmp_pat
     assert choice([argument], WITHOUT, tmp_path) == ("bfloat16", SLOWER)
 
 
+@pytest.mark.parametrize("loss", ["squared_distance", "smoothing"])
+def test_a_distillation_without_a_softmax_has_no_precision(loss, tmp_path):
+    arguments = ["train.loss=bce", "train.softmax_precision=auto", "train.distillation.weight=1"]
+    assert choice([*arguments, f"train.distillation.loss={loss}"], WITHOUT, tmp_path)[1] is None
+    assert "is float32 here" in choice(arguments, WITHOUT, tmp_path)[1]
+
+
 @pytest.mark.parametrize("arguments", [[], ["train.loss=bce", "train.softmax_precision=auto"]])
 def test_otherwise_nothing_is_said(arguments, tmp_path):
     assert choice(arguments, WITHOUT, tmp_path) == ("float32", None)

@@ -140,7 +140,7 @@ def _example_inputs(loss: Any) -> tuple[list, list, dict[str, Any]]:
     import tensorflow as tf
 
     values = {"margin": 0.5, "calibration": 0.75, "log_q": tf.zeros([4]), "num_items": 4}
-    values["score_penalty"] = 1.0
+    values |= {"score_penalty": 1.0, "softmax_precision": "float32"}
     keywords = {keyword: values[value] for keyword, value in loss.keywords.items()}
     scores = tf.reshape(tf.linspace(0.1, 0.9, 6), [3, 2])
     if loss.of == "scores":

@@ -48,7 +48,7 @@ def gather_dot(queries, rows, indices):
     """
     gathered = tf.gather(rows, indices)
 
-    def gradient(upstream):
+    def sums(upstream):
         flat = tf.reshape(upstream, [-1])
         entry = tf.where(tf.not_equal(flat, 0.0))[:, 0]
         query = entry // tf.shape(indices, tf.int64)[1]
@@ -63,7 +63,14 @@ def gather_dot(queries, rows, indices):
             tf.gather(row, by_row),
             rows,
         )
-        return to_queries, to_rows, None
+        return to_queries, to_rows
+
+    def gradient(upstream):
+        if queries.shape[0]:
+            return *sums(upstream), None
+        # A replica can get no example.
+        nothing = tf.zeros_like(queries), tf.zeros_like(rows)
+        return *tf.cond(tf.size(indices) > 0, lambda: sums(upstream), lambda: nothing), None
 
     return tf.squeeze(tf.matmul(gathered, queries[:, :, tf.newaxis]), axis=-1), gradient
 

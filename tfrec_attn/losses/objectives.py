@@ -126,9 +126,10 @@ class WindowObjective(_Objective):
         if self.reduction == "mean":
             replicas = tf.distribute.get_replica_context().num_replicas_in_sync
             weight = (
-                1.0 / (count * replicas * micro_batches)
+                tf.math.divide_no_nan(1.0, count * replicas * micro_batches)
                 if sample_weight is None
-                else features["normalizer"][0]
+                # A replica can get no example.
+                else tf.reduce_sum(features["normalizer"][:1])
             )
         summed = self._sum_over_scores if self.loss.of == "scores" else self._sum_over_positions
         total = summed(model, queries, features, sample_weight)

@@ -41,7 +41,8 @@ def softmax(
         gradients: False computes no gradients, in a third of the time; the result is a constant.
         products: Type of the matrix products, "float32" (default) or "bfloat16": that of their
             factors and results, which are queries, items, logits and probabilities. Exponentials
-            and all other sums are in float32, as are the loss and the gradients that are returned.
+            and all other sums are in float32, as are the loss, what a position's target adds to
+            the gradients, and the gradients that are returned.
 
     Returns:
         float32 scalar.
@@ -105,8 +106,14 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients, products):
     def body(i, found, means, to_items):
         query, target, weighted = (part[i] for part in parts)
         probability = tf.nn.softmax(wide(tf.matmul(narrow(query), vectors, transpose_b=True)))
-        found = found.write(i, tf.gather(probability, target, batch_dims=1))
+        of_target = tf.gather(probability, target, batch_dims=1)
+        found = found.write(i, of_target)
         if gradients:
+            if products != "float32":
+                # Without another reader, the tile is updated in place.
+                with tf.control_dependencies([of_target]):
+                    none = tf.zeros_like(of_target)
+                    probability = tf.tensor_scatter_nd_update(probability, _entries(target), none)
             probability = narrow(probability)
             means = means.write(i, wide(tf.matmul(probability, vectors)))
             to_items += wide(tf.matmul(narrow(weighted), probability, transpose_a=True))
@@ -119,12 +126,23 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients, products):
     _, found, means, to_items = tf.while_loop(
         lambda i, *_: i < tiles, body, (0, found, means, to_items), parallel_iterations=1
     )
-    losses = _negative_log(_join(found.stack(), positions), parts[:2], items)
+    found = _join(found.stack(), positions)
+    losses = _negative_log(found, parts[:2], items)
     if not gradients:
         return losses, None, None
-    to_items = tf.tensor_scatter_nd_sub(tf.transpose(to_items), targets[:, tf.newaxis], weighted)
-    means = _join(means.stack(), positions)
-    return losses, weights[:, tf.newaxis] * (means - tf.gather(items, targets)), to_items
+    # The products have the probabilities of targets only in float32: near 1, a rounded one is worth
+    # more than all others.
+    missing = 1.0 if products == "float32" else (1.0 - found)[:, tf.newaxis]
+    to_items = tf.tensor_scatter_nd_sub(
+        tf.transpose(to_items), targets[:, tf.newaxis], missing * weighted
+    )
+    means = _join(means.stack(), positions) - missing * tf.gather(items, targets)
+    return losses, weights[:, tf.newaxis] * means, to_items
+
+
+def _entries(targets):
+    """Returns the indices of the targets' entries in a tile, [rows, 2]."""
+    return tf.stack([tf.range(tf.shape(targets, tf.int64)[0]), targets], axis=1)
 
 
 def _split(x, tiles, rows):
@@ -152,7 +170,7 @@ def _negative_log(probability, parts, items):
     def of_tile(part):
         query, target = part
         logits = tf.matmul(query, items, transpose_b=True)
-        column = tf.stack([tf.range(tf.shape(target, tf.int64)[0]), target], axis=1)
+        column = _entries(target)
         lowest = tf.fill(tf.shape(target), tf.float32.min)
         others = tf.reduce_logsumexp(tf.tensor_scatter_nd_update(logits, column, lowest), axis=1)
         return tf.math.softplus(others - tf.gather_nd(logits, column))

@@ -123,10 +123,13 @@ def settings_without_effect(config: Config) -> list[str]:
         )
         if used_by != distillation
     }
+    distills = config.train.distillation.weight > 0 and distillation == "cross_entropy"
     if loss == "softmax":
         unused["train.negatives"] = "train.loss is softmax, over the whole catalogue"
-    elif not config.train.distillation.weight:
-        unused["train.softmax_precision"] = f"train.loss is {loss}, without distillation"
+    elif not distills and not loss_names.is_foreign(loss):
+        unused["train.softmax_precision"] = (
+            f"train.loss is {loss}, without distillation by cross_entropy"
+        )
     keys = {key: default for key, default, _ in configuration.documented()}
     if not config.train.distillation.weight:
         of_distillation = (key for key in keys if key.startswith("train.distillation."))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from tfrec_attn.config import Config
+from tfrec_attn.config import Config, loss_names
 
 # Names that Linux gives to processors that multiply bfloat16, on x86-64 and on ARM.
 _FLAGS = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX", "bf16": "BF16"}
@@ -19,10 +19,9 @@ def softmax_precision(
         config: The configuration.
         cpu_info: File in which Linux describes the processor.
     """
-    train = config.train
-    if train.loss != "softmax" and not train.distillation.weight:
+    if not _has_softmax(config):
         return "float32", None
-    chosen, native = train.softmax_precision, _native(cpu_info)
+    chosen, native = config.train.softmax_precision, _native(cpu_info)
     if chosen == "auto":
         precision = "float32" if native is None else "bfloat16"
         found = "the device does not multiply bfloat16" if native is None else f"it has {native}"
@@ -34,6 +33,14 @@ def softmax_precision(
     return "bfloat16", (
         "The device does not multiply bfloat16, so that the softmax is slower than in float32."
     )
+
+
+def _has_softmax(config):
+    """Returns whether the loss or the distillation takes a precision."""
+    train, distillation = config.train, config.train.distillation
+    if "softmax_precision" in loss_names.get(train.loss).keywords.values():
+        return True
+    return distillation.weight > 0 and distillation.loss == "cross_entropy"
 
 
 def _native(cpu_info):

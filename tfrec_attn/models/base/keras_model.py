@@ -73,8 +73,10 @@ class KerasModel(Model):
         """Returns `ranks` as a `tf.function`, traced once for training and evaluation."""
         if self._traced_ranks is None:
             ranks = reading_in_place()(self.ranks)
-            self._traced_ranks = tf.function(ranks, reduce_retracing=True, autograph=False)
-        return self._traced_ranks
+            traced = tf.function(ranks, reduce_retracing=True, autograph=False)
+            # A closure: Keras would save the function with the model.
+            self._traced_ranks = lambda: traced
+        return self._traced_ranks()
 
     def get_config(self):
         """Returns the arguments of the constructor.

@@ -4,9 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
+from tfrec_attn.evaluation.held_out import block_size
 from tfrec_attn.layers.embedding_table import reading_in_place
-
-_BATCH_SIZE = 256
 
 
 def as_vocabulary(name, ids, count):
@@ -54,9 +53,9 @@ def recommend(model, histories, k, users, exclude_seen):
             "histories."
         )
     k = tf.constant(min(k, model.num_items))
-    items, scores = [], []
-    for begin in range(0, len(encoded), _BATCH_SIZE):
-        block = slice(begin, begin + _BATCH_SIZE)
+    items, scores, size = [], [], block_size(model.num_items)
+    for begin in range(0, len(encoded), size):
+        block = slice(begin, begin + size)
         history, seen = _padded(encoded[block], model, exclude_seen)
         inputs = (tf.constant(one) for one in (user[block], history, seen))
         values, indices = _traced(model)(*inputs, k)
@@ -77,7 +76,9 @@ def _traced(model):
         top_k, signature = reading_in_place()(model.top_k), [rows, history, table, scalar]
         traced = tf.function(top_k, input_signature=signature, autograph=False)
         # A call of the concrete function looks for no other trace, a third of the time of a call.
-        model.traced_top_k = traced.get_concrete_function()
+        concrete = traced.get_concrete_function()
+        # A closure: Keras would save the function with the model.
+        model.traced_top_k = lambda *inputs: concrete(*inputs)
     return model.traced_top_k
 
 
@@ -105,7 +106,8 @@ def rows_of(name, ids, vocabulary, count):
     """Returns the rows of ids, int32, 0 for unknown ids."""
     if vocabulary is not None:
         return vocabulary.lookup([str(one) for one in ids])
-    values = np.asarray(list(ids))
+    ids = list(ids)
+    values = np.asarray(ids)
     if values.size and not np.issubdtype(values.dtype, np.integer):
         raise ValueError(
             f"{name} must be integers from 1 to {count} until set_vocabularies names the ids, "
