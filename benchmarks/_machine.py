@@ -1,5 +1,6 @@
 """Helpers of the benchmarks: timing, the rate of the machine, and files of figures."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -79,6 +80,22 @@ def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
     product = tf.function(lambda a: tf.matmul(a, a))
     product(a)
     return 2 * size**3 / min(seconds_of(lambda: product(a).numpy()) for _ in range(repeats)) / 1e9
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds `--json FILE`, for `write_json`; its folder must exist before the benchmark runs."""
+
+    def file(text: str) -> Path:
+        path = Path(text)
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise argparse.ArgumentTypeError(
+                f"must be a file in a folder that exists, but is {text}; name another file."
+            )
+        return path
+
+    parser.add_argument(
+        "--json", type=file, metavar="FILE", help="write the figures to this file too"
+    )
 
 
 def write_json(path: str | Path, figures: dict | list) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import gemm_gflops, seconds_of, write_json
+from _machine import add_json, gemm_gflops, seconds_of, write_json
 
 from tfrec_attn import config as configuration
 from tfrec_attn.runs import run
@@ -98,7 +98,7 @@ def main() -> None:
         default=3,
         help="timed turns of each, after one that is not timed",
     )
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args()
     data = {"source": "file", "path": parsed.log} if parsed.log else {"events": 100_000}
     config = configuration.from_dict({"data": {**data, "min_user_events": 10}})

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import write_json
+from _machine import add_json, write_json
 
 CASES = [
     ("softmax", "adam"),
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument(
         "--steps", type=int, default=5, help="timed steps, after one that is not timed"
     )
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parser.add_argument(
         "--case",
         nargs=2,

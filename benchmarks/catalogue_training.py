@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import gemm_gflops, seconds_of, write_json
+from _machine import add_json, gemm_gflops, seconds_of, write_json
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("config", nargs="?", help="YAML file")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--epochs", type=int, default=5, help="epochs timed, after one that is not")
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args()
     path = parsed.config or ROOT / "configs" / "beauty" / "mqsa_ted.yaml"
     config = configuration.load(path, parsed.overrides if parsed.config else SYNTHETIC)

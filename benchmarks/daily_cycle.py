@@ -22,7 +22,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from _machine import Command, local_server, write_json
+from _machine import Command, add_json, local_server, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "shop"
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="of the training")
     parser.add_argument("--events", type=int, default=2_000_000)
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_json(parser)
     parsed = parser.parse_args(arguments)
     settings = ["model.name=sasrec", f"train.epochs={parsed.epochs}", *parsed.settings]
     figures = {"events": parsed.events, "settings": settings, "load": os.getloadavg()[1]}

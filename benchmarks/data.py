@@ -24,7 +24,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import write_json
+from _machine import add_json, write_json
 
 _STEPS = 200
 _TURNS = 5
@@ -236,7 +236,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--prepared-rows", type=int, default=50_000_000)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    add_json(parser)
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:

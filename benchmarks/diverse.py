@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import polars as pl
-from _machine import seconds_of, write_json
+from _machine import add_json, seconds_of, write_json
 
 from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=200)
     parser.add_argument("--run", type=Path, help="finished run")
     parser.add_argument("--catalogue", type=Path, help="its items file, if it has none")
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args()
     seed_everything(1)
     result = {"latency": {items: latencies(items, parsed.requests) for items in parsed.items}}

@@ -23,7 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import write_json
+from _machine import add_json, write_json
 from _workers import ENGINES, ROOT, RUNNERS, memory_of_children, seconds_of_children, worker_pool
 from data import write_log
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=RUNNERS, default="flink")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--shards", type=int, help="default: one for each million events")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    add_json(parser)
     args = parser.parse_args()
     if not ENGINES.is_dir():
         raise SystemExit(f"{ENGINES} does not exist: run make engines.")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import write_json
+from _machine import add_json, write_json
 from data import write_log
 
 SETTINGS = [
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--users", type=int, default=500_000)
     parser.add_argument("--items", type=int, default=100_000)
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parser.add_argument(
         "--measure",
         metavar="LOG",

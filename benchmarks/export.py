@@ -35,7 +35,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import polars as pl
-from _machine import gemm_gflops, seconds_of, write_json
+from _machine import add_json, gemm_gflops, seconds_of, write_json
 
 from tfrec_attn.runtime.process import import_tensorflow, seed_everything
 
@@ -301,7 +301,7 @@ def main() -> None:
         "--nprobe", type=int, help="cells that a query scans (default: as the export chooses)"
     )
     parser.add_argument("--no-index", action="store_true", help="leave the indexes out")
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parser.add_argument("--resident", type=Path, help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     if parsed.resident:

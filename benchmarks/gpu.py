@@ -32,7 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from _machine import seconds_of, write_json
+from _machine import add_json, seconds_of, write_json
 
 from tfrec_attn import config as configuration
 from tfrec_attn import models
@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--items", type=int, default=20_000)
     parser.add_argument("--users", type=int, default=20_000)
     parser.add_argument("--steps", type=int, default=200, help="timed steps of each rate")
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args(arguments)
     try:
         require_at_least(1, parsed, "batch_size", "items", "users", "steps")

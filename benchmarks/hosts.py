@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import _network
-from _machine import write_json
+from _machine import add_json, write_json
 
 ROWS, LENGTH, NEGATIVES, DIM, PORT = 120, 50, 512, 64, 5000
 # Exchanges that follow each other, in steps of a ring of N hosts: the sum of the dense gradients
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--steps", type=int, default=5, help="steps of a turn")
     parser.add_argument("--rounds", type=int, default=4, help="turns")
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     if parsed.worker:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import gemm_gflops, write_json
+from _machine import add_json, gemm_gflops, write_json
 
 DIM, LENGTH = 64, 50
 
@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=16_384)
     parser.add_argument("--items", type=int, default=100_000)
     parser.add_argument("--k", type=int, default=50)
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args()
     figures = measure(parsed.users, parsed.items, parsed.k)
     print("users in a second of the clock, and of a processor:")

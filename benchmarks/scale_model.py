@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
-from _machine import write_json
+from _machine import add_json, write_json
 from data import write_log
 from epoch import measure as measure_epoch
 from lists import evaluation
@@ -58,7 +58,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args()
     from tfrec_attn.runtime.process import import_tensorflow
 

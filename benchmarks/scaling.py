@@ -35,7 +35,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import check_plot, write_json
+from _machine import add_json, check_plot, write_json
 
 DIM, BATCHES = 64, 16
 # What grows, model, its loss, the shape of a batch.
@@ -93,7 +93,7 @@ def main() -> None:
         help="timed steps at each size, after three that are not timed",
     )
     parser.add_argument("--repeated", action="store_true", help="let the ids of a batch repeat")
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parser.add_argument("--plot", help="draw ratio by size into this file")
     parser.add_argument(
         "--case",

@@ -41,7 +41,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from _machine import write_json
+from _machine import add_json, write_json
 from _server_process import process, processor_seconds, resident_mb
 
 from tfrec_attn.runtime.process import import_tensorflow, seed_everything
@@ -355,7 +355,7 @@ def main() -> None:
         metavar="SECONDS",
         help="of further load, over which memory is watched",
     )
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args()
     seed_everything(1)
     machine = {"cores": os.cpu_count(), "load": os.getloadavg()[0], "tensorflow": tf.__version__}

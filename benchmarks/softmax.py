@@ -20,7 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import write_json
+from _machine import add_json, write_json
 
 import tfrec_attn  # noqa: F401 - chooses Keras before TensorFlow is imported
 from tfrec_attn.runtime.process import import_tensorflow, seed_everything
@@ -89,7 +89,7 @@ def main() -> None:
         default=15,
         help="timed runs of each, after one that is not timed",
     )
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parsed = parser.parse_args()
     seed_everything(1)
     # TensorFlow warns of repeated tracing, because there are many functions.

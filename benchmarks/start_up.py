@@ -13,9 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
-from _machine import write_json
+from _machine import add_json, write_json
 
 _SMALL = ["data.events=4000", "train.epochs=1", "model.dim=16", "evaluate.bootstrap=100"]
 _IMPORT = "import os; os.environ['TF_CPP_MIN_LOG_LEVEL'] = '3'; import tensorflow as tf; tf.keras"
@@ -30,7 +29,7 @@ OTHERS = {
 def main(arguments: list[str] | None = None) -> int:
     """Prints the seconds, and writes them as JSON."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--json", type=Path, help="file for the figures")
+    add_json(parser)
     parser.add_argument("--repeats", type=int, default=3)
     parsed = parser.parse_args(arguments)
     figures = {"import of TensorFlow": best(["-c", _IMPORT], parsed.repeats)}

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from _machine import write_json
+from _machine import add_json, write_json
 
 USERS, DIM = 5_000, 64
 VARIANTS = ("replicas", "keras3")
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=60, help="timed steps, after three that are not timed"
     )
-    parser.add_argument("--json", help="write the figures to this file too")
+    add_json(parser)
     parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     parsed = parser.parse_args()
     from tfrec_attn.config import Runtime

@@ -23,7 +23,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
-from _machine import write_json
+from _machine import add_json, write_json
 
 
 def write_log(path: Path, events: int, seed: int = 2024) -> None:
@@ -112,7 +112,7 @@ def _child(*args: object) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, default=10_000_000)
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    add_json(parser)
     parser.add_argument("--write", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -85,3 +85,13 @@ def test_the_idle_share_of_a_profile(tmp_path):
     (tmp_path / "one.xplane.pb").write_bytes(space.SerializeToString())
     assert gpu.idle_share(tmp_path, "GPU:0") == pytest.approx(0.3)
     assert gpu.idle_share(tmp_path, "GPU:1") is None
+
+
+def test_figures_need_a_folder(tmp_path, capsys):
+    file = tmp_path / "missing" / "figures.json"
+    with pytest.raises(SystemExit):
+        gpu.main(["--json", str(file)])
+    assert capsys.readouterr().err.endswith(
+        f"argument --json: must be a file in a folder that exists, but is {file}; "
+        "name another file.\n"
+    )
