@@ -1,6 +1,7 @@
 """The precision of softmax losses on processors with and without bfloat16."""
 
 import pytest
+import tensorflow as tf
 
 from tfrec_attn import config as configuration
 from tfrec_attn.training.softmax_precision import softmax_precision
@@ -32,6 +33,18 @@ def test_auto_asks_the_processor(cpu_info, precision, reason, tmp_path):
         precision,
         f"train.softmax_precision=auto is {precision} here: {reason}.",
     )
+
+
+def test_auto_asks_a_gpu_only_if_it_trains(tmp_path, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    details = {"compute_capability": (8, 0)}
+    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda device: details)
+    auto = "train.softmax_precision=auto"
+    assert choice([auto], WITHOUT, tmp_path)[0] == "bfloat16"
+    devices = ["runtime.strategy=mirrored", "runtime.devices=[CPU:0,CPU:1]"]
+    assert choice([auto, *devices], WITHOUT, tmp_path)[0] == "float32"
+    details["compute_capability"] = (7, 5)
+    assert choice([auto], WITH_AVX, tmp_path)[0] == "float32"
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def softmax_precision(
     """
     if not _has_softmax(config):
         return "float32", None
-    chosen, native = config.train.softmax_precision, _native(cpu_info)
+    chosen, native = config.train.softmax_precision, _native(config, cpu_info)
     if chosen == "auto":
         precision = "float32" if native is None else "bfloat16"
         found = "the device does not multiply bfloat16" if native is None else f"it has {native}"
@@ -43,9 +43,11 @@ def _has_softmax(config):
     return distillation.weight > 0 and distillation.loss == "cross_entropy"
 
 
-def _native(cpu_info):
-    """Returns what multiplies bfloat16 on this device, or None."""
-    for device in tf.config.list_physical_devices("GPU"):
+def _native(config, cpu_info):
+    """Returns what multiplies bfloat16 on the device of a training, or None."""
+    devices = config.runtime.devices
+    uses_gpu = devices is None or any(one.upper().startswith("GPU") for one in devices)
+    for device in tf.config.list_physical_devices("GPU") if uses_gpu else ():
         capability = tf.config.experimental.get_device_details(device).get("compute_capability")
         return "a GPU for it" if capability is None or capability >= (8, 0) else None
     try:
