@@ -20,7 +20,7 @@ class HSTU(SequenceModel):
         h = blocks(x)                          see `SequentialTransductionUnit`
         score(j) = h_latest . E_j
 
-    The attention is that of the last block, mean over its heads, without its sign.
+    The attention is the mean over the heads of the absolute attention of the last block.
 
     Args:
         num_users: M; the scores do not depend on the user.
