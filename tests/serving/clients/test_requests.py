@@ -108,7 +108,7 @@ def test_only_the_latest_events_are_sent():
 def test_a_history_may_come_from_a_generator():
     request = requests.explain((one for one in "ab"), "x", "", 5)
     assert request.row()["history"] == "a\tb"
-    assert request.read({"contribution": [1.0, 2.0]}).history == ["a", "b"]
+    assert request.read({"contribution": [1.0, 2.0], "known": True}).history == ["a", "b"]
 
 
 def test_recommendations_end_where_there_are_no_more():
