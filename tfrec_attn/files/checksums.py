@@ -60,7 +60,7 @@ def read_sums(folder: Path, sums_name: str = SUMS) -> dict[str, str]:
 def first_damage(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> str | None:
     """Returns the path of the first damaged file and what is wrong with it, or None.
 
-    A folder without checksums, as of another program, passes.
+    A folder without checksums, such as that of another program, passes.
 
     Args:
         folder: A run, or a version of a servable.

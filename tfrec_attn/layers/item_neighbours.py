@@ -71,7 +71,8 @@ class ItemNeighbours(Layer):
         shape = tf.stack([tf.shape(history)[0], tf.size(position) * items.shape[2]])
         items, values = tf.reshape(items, shape), tf.reshape(values, shape)
         # A sum over all items takes less time than sorting, unless there are many more items.
-        are_few = 4 * (history.shape[1] or tf.shape(history)[1]) * self.width < self.num_items
+        columns = (history.shape[1] or tf.shape(history)[1]) * self.width
+        has_few_columns = 4 * columns < self.num_items
 
         def by_item():
             return sum_by_item(items, values)
@@ -79,9 +80,9 @@ class ItemNeighbours(Layer):
         def of_all():
             return sum_of_all(items, values, self.num_items)
 
-        if tf.is_tensor(are_few):
-            return tf.cond(are_few, by_item, of_all)
-        return by_item() if are_few else of_all()
+        if tf.is_tensor(has_few_columns):
+            return tf.cond(has_few_columns, by_item, of_all)
+        return by_item() if has_few_columns else of_all()
 
 
 def sum_of_all(items: tf.Tensor, values: tf.Tensor, num_items: int) -> tuple[tf.Tensor, tf.Tensor]:
