@@ -148,13 +148,13 @@ SECTIONS = [
     ),
     Section(
         "beauty-equal-budget",
-        "Amazon Beauty: the models of MQSA-TED's paper, 20 epochs each, searched for 8 minutes",
+        "Amazon Beauty: the models of MQSA-TED's paper, 15 epochs each, searched for 8 minutes",
         "beauty",
         "compare",
         [
             *("--data", "beauty", "--seconds", "480", "--against", "mqsa_ted", "--models"),
             "pop,decayed_transitions,sasrec,gru4rec,bert4rec,caser,fpmc,fmlp_rec,lightgcn,mqsa_ted",
-            *("train.epochs=20", "train.schedule=cosine", "train.ema=null", "train.patience=20"),
+            *("train.epochs=15", "train.schedule=cosine", "train.ema=null", "train.patience=15"),
         ],
         "mqsa_ted",
         ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", "fpmc", "lightgcn"),
