@@ -450,11 +450,7 @@ def test_evaluating_a_run_without_its_weights(trained, tmp_path):
 
 @pytest.mark.parametrize(
     "gone",
-    [
-        "strategy: parameter_server",
-        "strategy: mirrored\n  devices: [GPU:7]",
-        "strategy: default\n  jit: true",
-    ],
+    ["strategy: another", "strategy: mirrored\n  devices: [GPU:7]"],
 )
 def test_a_run_is_read_without_the_devices_of_its_training(trained, tmp_path, gone):
     text = (trained[0] / "config.yaml").read_text()

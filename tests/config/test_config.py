@@ -41,13 +41,6 @@ def test_defaults_are_attrec_on_generated_data():
     assert config == Config() == configuration.from_dict({})
 
 
-def test_a_removed_key_is_accepted_with_its_default(file):
-    assert load(file("runtime: {jit: false, precision: mixed_bfloat16}")) == load(
-        None, ["runtime.precision=mixed_bfloat16"]
-    )
-    assert load(None, ["runtime.jit=false"]) == Config()
-
-
 def test_a_configuration_is_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         load().train.epochs = 3

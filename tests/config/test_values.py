@@ -203,16 +203,6 @@ def test_values_get_the_type_of_their_key(override, expected):
             "runtime.strategy must be one of default, mirrored, multi_worker, but is 'tpu'.",
         ),
         (
-            "runtime.strategy=parameter_server",
-            "runtime.strategy=parameter_server was removed, because it trained with one worker; "
-            "set multi_worker.",
-        ),
-        (
-            "runtime.jit=true",
-            "runtime.jit was removed, because no model trained faster with it; leave it out.",
-        ),
-        ("runtime.jit=no_value", "runtime.jit must be true or false, but is 'no_value'."),
-        (
             "runtime.devices=[CPU:0]",
             "runtime.devices is for runtime.strategy=mirrored, but it is default.",
         ),

@@ -52,7 +52,7 @@ VALUES = [
     "--", "=", "==", "a=b", "$HOME", "*", "?.csv",
     "file", "synthetic", "temporal", "skip", "collapse", "GPU:0", "[CPU:0]", "[CPU:0, CPU:0]",
     "HR@10", "NDCG@0", "MRR", "stream", "inter",
-    "adam", "softmax", "cosine", "mirrored", "parameter_server", "mqsa_ted", "attrec", "__init__",
+    "adam", "softmax", "cosine", "mirrored", "multi_worker", "mqsa_ted", "attrec", "__init__",
     "base", "os", "../base",
 ]  # fmt: skip
 KEYS = [key for key, _, _ in configuration.documented()]

@@ -79,11 +79,6 @@ def check(config) -> None:
     Raises:
         ConfigError: If they do not; its message names the key.
     """
-    if config.runtime.strategy == "parameter_server":
-        raise ConfigError(
-            "runtime.strategy=parameter_server was removed, because it trained with one worker; "
-            "set multi_worker."
-        )
     values = {
         f"{section}.{key}": value
         for section in ("data", "train", "train.distillation", "prior", "evaluate", "runtime")

@@ -22,8 +22,6 @@ from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
 SEARCH, STUDY = "search", "study"
 # Their values may begin with `~`, the user's folder.
 _PATHS = ("run_dir", "data.source", "data.path", "data.items", "data.schema", "train.warm_start")
-# Removed keys: the value of most earlier runs, which is still accepted, and why they were removed.
-_REMOVED = {"runtime.jit": (False, "no model trained faster with it")}
 
 
 def load(
@@ -233,11 +231,6 @@ def _build(cls: type, tree: Any, prefix: str) -> Any:
     values = {}
     for key, value in tree.items():
         name = f"{prefix}{key}"
-        if name in _REMOVED:
-            accepted, reason = _REMOVED[name]
-            if coerce(name, value, type(accepted)) != accepted:
-                raise ConfigError(f"{name} was removed, because {reason}; leave it out.")
-            continue
         if key not in names:
             raise ConfigError(_unknown(name, str(key), names, prefix))
         if dataclasses.is_dataclass(hints[key]):
