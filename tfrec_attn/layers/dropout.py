@@ -18,16 +18,16 @@ _PHILOX = 1
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class Dropout(tf.keras.layers.Dropout):
-    """Keras' dropout, whose masks depend only on the training step inside `masks_of_step`.
+    """Dropout whose masks a resumed training can draw again.
 
         y = x * m / (1 - rate) in training,   m = 1 with probability 1 - rate, else 0
 
-    Keras' own masks come from generators whose state is not in a checkpoint, so that a resumed
-    training would draw others.
+    Inside `masks_of_step`, a mask depends only on the seed, the step, the replica and the call.
+    Elsewhere the masks are those of Keras, whose generators are not part of a checkpoint.
 
     Args:
         rate: Probability in [0, 1) of dropping a value in training.
-        **kwargs: Those of `tf.keras.layers.Dropout`.
+        **kwargs: Arguments of `tf.keras.layers.Dropout`.
 
     Shapes:
         inputs [...] -> [...].
@@ -48,15 +48,15 @@ class Dropout(tf.keras.layers.Dropout):
 
 
 def _kept(shape, rate, seed):
-    """Returns True with probability 1 - rate, else False."""
-    # The keys of tf.nn.experimental.stateless_dropout(rng_alg="philox"), in a quarter of the
-    # operations.
+    """Returns a bool tensor of a shape; each value is True with probability 1 - rate."""
+    # Key and counter are those of tf.nn.experimental.stateless_dropout(rng_alg="philox"), computed
+    # with a quarter of its operations.
     key, counter = tf.raw_ops.StatelessRandomGetKeyCounter(seed=seed)
     source = {"key": key, "counter": counter, "alg": _PHILOX}
     if not (256 * rate).is_integer():
         uniform = tf.raw_ops.StatelessRandomUniformV2(shape=shape, **source, dtype=tf.float32)
         return uniform >= rate
-    # Bytes are exact for a rate such as 0.5, and an integer has four of them.
+    # For a rate such as 0.5, random bytes have the exact probability. An integer has four bytes.
     count = tf.reduce_prod(shape)
     words = tf.raw_ops.StatelessRandomUniformFullIntV2(
         shape=[(count + 3) // 4], **source, dtype=tf.uint32

@@ -14,14 +14,13 @@ class EmbeddingSmoothing(Layer):
         result = A^K E
         A = G^(-1/2) (weight (C + Cᵀ) + I) G^(-1/2)
 
-    C counts the transitions, and G has the sums of the rows of `weight (C + Cᵀ) + I` on its
-    diagonal. An item without a transition keeps its vector. The layer computes in float32 and has
-    no weights.
+    C counts the transitions. G is diagonal, with the row sums of `weight (C + Cᵀ) + I`. An item
+    without a transition keeps its vector. The layer computes in float32 and has no weights.
 
     Args:
         transitions: A `tfrec_attn.data.sequences.transitions.Transitions`, or its arrays
             `(offsets [N + 2], neighbours [nnz], counts [nnz])`.
-        weight: Weight of a transition beside the item itself. Default 1.
+        weight: Weight of one transition; the item itself has the weight 1. Default 1.
         num_layers: K. Default 1.
 
     Shapes:
@@ -37,7 +36,7 @@ class EmbeddingSmoothing(Layer):
     """
 
     def __init__(self, transitions, weight=1.0, num_layers=1, **kwargs):
-        # Otherwise the layer's policy rounds the item vectors before the sums.
+        # Autocasting would round the item vectors before the sums.
         super().__init__(autocast=False, **kwargs)
         self.weight = positive_number("weight", weight)
         self.num_layers = positive_integer("num_layers", num_layers)

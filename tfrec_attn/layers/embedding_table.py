@@ -24,33 +24,34 @@ _IN_PLACE = contextvars.ContextVar("in_place", default=False)
 def take(vectors: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
     """Returns rows of a variable that is also read whole: [R, D], int [...] -> [..., D].
 
-    A gather from the variable would make TensorFlow copy it on every read.
+    After a gather from the variable itself, TensorFlow would copy the variable on every read.
     """
     return tf.gather(tf.convert_to_tensor(vectors), ids)
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class EmbeddingTable(Layer):
-    """A row for each user or item, and row 0 for padding.
+    """An embedding with one row for each user or item, and row 0 for padding.
 
         table(ids) = E[ids], zeros where ids = 0;    table.rows(items) = E[items]
 
-    The gradient of a lookup is sparse and has each row once, so that the cost of a step does not
-    depend on the size of the table. If the loss reads the whole table (`dense_gradients`), or a
-    step does (`WholeTables`), the gradients of lookups are dense.
+    The gradient of a lookup is sparse with unique rows, so the cost of a step does not depend on
+    the size of the table. The gradient is dense if the loss (`dense_gradients`) or the step
+    (`WholeTables`) reads the whole table.
 
     Args:
         count: N, the number of users or items.
         dim: D, width of a row.
-        of: "items" (default), "users" or "other".
-        stddev: Of the normal distribution of the initial rows. Default 0.01.
+        of: What the rows belong to: "items" (default), "users" or "other".
+        stddev: Standard deviation of the initial rows, drawn with mean 0. Default 0.01.
         max_norm: Largest norm of a row that a training step updates; None (default): no limit.
 
     Shapes:
         ids int [...] in 0..N -> float32 [..., D].
 
     Raises:
-        ValueError: If `count` or `dim` is below 1, `stddev` below 0 or `max_norm` not above 0.
+        ValueError: If `count` or `dim` is below 1, `of` is unknown, `stddev` is below 0 or
+            `max_norm` is not above 0.
     """
 
     def __init__(self, count, dim, *, of="items", stddev=0.01, max_norm=None, **kwargs):
@@ -78,7 +79,7 @@ class EmbeddingTable(Layer):
 
     def call(self, ids):
         if self._shared is not None:
-            # Row 0 of the matrix is 0.
+            # Row 0 of the shared matrix is 0.
             return self._shared_rows(ids)
         rows, index = (self._all_rows(ids), ids) if self._is_whole() else self.unique_rows(ids)
         return gather_rows(rows, index) * tf.cast(ids > 0, rows.dtype)[..., tf.newaxis]
@@ -86,8 +87,8 @@ class EmbeddingTable(Layer):
     def unique_rows(self, ids: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns the rows of ids without repetition, as `tf.unique` does.
 
-        A layer can project these rows before it gathers them for each position. In an export and
-        with dense gradients the rows are not unique.
+        A layer can project these rows before it gathers them for each position. The rows are not
+        unique in an export and with dense gradients.
 
         Args:
             ids: int [...] in 0..N.
@@ -108,7 +109,7 @@ class EmbeddingTable(Layer):
         return self.rows(unique), tf.reshape(index, tf.shape(ids))
 
     def rows(self, ids: tf.Tensor | None = None) -> tf.Tensor:
-        """Returns the rows of ids without repetitions, int [R], or of all ids 0..N: [R, D]."""
+        """Returns the rows [R, D] of unique ids, int [R], or by default of all ids 0..N."""
         given = self._given()
         if given is not None:
             return given if ids is None else gather_rows(given, ids)
@@ -124,7 +125,7 @@ class EmbeddingTable(Layer):
         column: int,
         rows_of: Callable[[Any, tf.Tensor], tf.Tensor] = take,
     ) -> None:
-        """Reads the rows from columns of a matrix from now on, so that an export has them once.
+        """Makes the table read its rows from columns of a matrix, which an export stores once.
 
         Args:
             vectors: Matrix [N + 1, D'] with the rows in its columns `column` to `column` + D, and
@@ -136,11 +137,11 @@ class EmbeddingTable(Layer):
         self._shared = lambda: (vectors, column, rows_of)
 
     def _is_whole(self):
-        """Returns whether a step reads all rows, and not those of `reading`."""
+        """Returns whether the step reads all rows, and `reading` gives no other rows."""
         return self in whole_tables() and self._given() is None
 
     def _all_rows(self, ids=None):
-        """Returns all rows, of which those of some ids are used; None: all."""
+        """Returns all rows; the caller uses those of `ids`, by default all."""
         if self._is_whole():
             whole_tables().look_up(self, ids)
         in_place = tf.executing_eagerly() or _IN_PLACE.get()
@@ -159,7 +160,7 @@ class EmbeddingTable(Layer):
 
 @contextlib.contextmanager
 def reading(rows: dict[EmbeddingTable, tf.Tensor]) -> Iterator[None]:
-    """Lets tables read given rows inside, instead of their own, with dense gradients.
+    """Inside the context, tables read the given rows instead of their own, with dense gradients.
 
     Args:
         rows: Rows of each table, [N + 1, D].
@@ -173,7 +174,7 @@ def reading(rows: dict[EmbeddingTable, tf.Tensor]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading_in_place() -> Iterator[None]:
-    """Lets functions that are traced inside read all rows of a table without a copy.
+    """Functions that are traced inside the context read all rows of a table without a copy.
 
     XLA and the converters to LiteRT and ONNX refuse such functions. Eager reads never copy.
     """

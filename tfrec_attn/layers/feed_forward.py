@@ -14,7 +14,7 @@ class FeedForward(Layer):
 
     Args:
         units: Width of the hidden layer; None (default) takes the width D of the input.
-        dropout: Probability in [0, 1) of dropping a hidden unit, and an output, in training.
+        dropout: Probability in [0, 1) of dropping a hidden unit or an output in training.
             Default 0.
         activation: Keras activation of the hidden layer. Default "relu".
 
@@ -23,7 +23,7 @@ class FeedForward(Layer):
 
     Reference:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 2; with dropout after
-        each of the two: Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018,
+        both layers: Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018,
         section III.B.
     """
 

@@ -17,16 +17,16 @@ class FilterBlock(Layer):
         y = LayerNorm(o + dropout(gelu(o W1 + b1) W2 + b2))
 
     Args:
-        length: L, positions of the window.
-        dropout: Probability in [0, 1) of dropping an output of the filter and of the network, in
+        length: L, number of positions of the window.
+        dropout: Probability in [0, 1) of dropping an output of the filter or of the network in
             training. Default 0.
         units: Width of the network's hidden layer; None (default) takes 4 D.
         epsilon: Added to the variance in the layer normalisations. Default 1e-12.
-        stddev: Of the initial filter. Default 0.02.
+        stddev: Standard deviation of the initial filter. Default 0.02.
 
     Shapes:
-        inputs [B, L, D] -> [B, L, D] in the compute dtype. With `latest_only=True` only the latest
-        position, [B, 1, D], which is faster.
+        inputs [B, L, D] -> [B, L, D] in the compute dtype. `latest_only=True` computes only the
+        latest position, [B, 1, D], which is faster.
 
     Reference:
         Zhou et al., "Filter-enhanced MLP is All You Need for Sequential Recommendation", WWW 2022

@@ -13,17 +13,17 @@ class FourierFilter(Layer):
         y = irfft(W * rfft(x))        over the positions;   W complex [L / 2 + 1, D]
 
     This is a circular convolution over the window, with a kernel as long as the window. It is not
-    causal: each output depends on all inputs, and on how much padding there is. The layer computes
-    it as a product with a matrix [L, L] for each feature, which is made of irfft(W). For short
-    windows this is faster than the transforms; the matrices take D L^2 floats.
+    causal: each output depends on all inputs and on the amount of padding. The layer multiplies
+    each feature by a matrix [L, L], which it makes from irfft(W). For short windows this is faster
+    than the transforms. The matrices take D L^2 floats.
 
     Args:
-        length: L, positions of the window.
-        stddev: Of the real and imaginary parts of the initial W. Default 0.02.
+        length: L, number of positions of the window.
+        stddev: Standard deviation of the real and imaginary parts of the initial W. Default 0.02.
 
     Shapes:
-        inputs [B, L, D] -> [B, L, D] in the compute dtype; D must be known. With
-        `latest_only=True` only the latest position, [B, 1, D], which is faster.
+        inputs [B, L, D] -> [B, L, D] in the compute dtype; D must be known. `latest_only=True`
+        computes only the latest position, [B, 1, D], which is faster.
 
     Reference:
         Zhou et al., "Filter-enhanced MLP is All You Need for Sequential Recommendation", WWW 2022
@@ -38,12 +38,12 @@ class FourierFilter(Layer):
             "stddev", stddev, "a finite number of at least 0", lambda x: 0 <= x < float("inf")
         )
         position = np.arange(self.length)
-        # Element [t, s] of the matrix is that of the kernel at t - s.
+        # Element [t, s] of the matrix is element (t - s) mod L of irfft(W).
         self._distances = (position[:, None] - position) % self.length
 
     def build(self, input_shape):
         width = input_width(input_shape)
-        # Real and imaginary parts, one below the other for each feature.
+        # kernel[0] has the real parts of W, kernel[1] the imaginary parts.
         self.kernel = self.add_weight(
             name="kernel",
             shape=(2, width, self.length // 2 + 1),
@@ -74,6 +74,6 @@ def _inverse_transform(length):
     """Returns the matrices of irfft for the real and the imaginary parts, [L / 2 + 1, L] each."""
     frequency = np.arange(length // 2 + 1)
     angle = 2 * np.pi / length * np.outer(frequency, np.arange(length))
-    # All but the first and, for even lengths, the last frequency occur with their conjugates.
+    # All frequencies except the first and, for even lengths, the last also have a conjugate.
     factor = np.where((frequency == 0) | (2 * frequency == length), 1, 2)[:, None] / length
     return (factor * np.cos(angle)).astype("float32"), (-factor * np.sin(angle)).astype("float32")

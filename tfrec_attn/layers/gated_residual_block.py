@@ -17,18 +17,18 @@ class GatedResidualBlock(Layer):
         y = o + sigmoid(o G2 + g2) * dropout(SwiGLU(LayerNorm(o)))
 
     Args:
-        num_heads: Attention heads, a divisor of D. Default 1.
-        dropout: Probability in [0, 1) of dropping an attention weight, and an output of the
-            attention and of the network, in training. Default 0.
+        num_heads: Number of attention heads, a divisor of D. Default 1.
+        dropout: Probability in [0, 1) of dropping an attention weight, or an output of the
+            attention or of the network, in training. Default 0.
         units: Width of the network's hidden layer; None (default) takes 4 D.
         epsilon: Added to the variance in the layer normalisations. Default 1e-5.
-        causal: Whether an event attends to no later event. Default True.
+        causal: Whether an event attends only to itself and earlier events. Default True.
 
     Shapes:
-        inputs [B, L, D], mask bool [B, L] (True: a real event) -> [B, L, D] in the compute dtype,
-        without meaning at padding. With `return_attention_scores=True` also the scores
-        [B, H, L, L] in float32. With `latest_only=True` only the latest position: [B, 1, D] and
-        [B, H, 1, L].
+        inputs [B, L, D], mask bool [B, L] (True: a real event) -> [B, L, D] in the compute dtype.
+        The output at padding has no meaning. `return_attention_scores=True` also returns the scores
+        [B, H, L, L] in float32. `latest_only=True` computes only the latest position: [B, 1, D]
+        and [B, H, 1, L].
 
     Reference:
         Borisyuk et al., "From Features to Transformers: Redefining Ranking for Scalable Impact",

@@ -8,14 +8,14 @@ from tfrec_attn.layers.support import Layer, positive_integer
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class GraphPropagation(Layer):
-    """Mean over layers of vectors that spread along the edges between users and items.
+    """Propagates user and item vectors along the edges between users and items.
 
         U^(k+1)_u = sum over the items i of u of V^(k)_i / sqrt(degree of u * degree of i)
         V^(k+1)_i = sum over the users u of i of U^(k)_u / sqrt(degree of u * degree of i)
-        result = mean of the layers 0..K
+        result = mean of U^(k), V^(k) over k = 0..K
 
-    The layer has no weights. It multiplies by a symmetric matrix, so its gradient is the layer
-    itself.
+    The layer has no weights. It multiplies by a symmetric matrix, so its gradient is the same
+    propagation.
 
     Args:
         num_users: M.
@@ -38,7 +38,7 @@ class GraphPropagation(Layer):
     """
 
     def __init__(self, num_users, num_items, users, items, num_layers=3, **kwargs):
-        # Otherwise the layer's policy rounds the rows before the sums.
+        # Autocasting would round the rows before the sums.
         super().__init__(autocast=False, **kwargs)
         self.num_users = positive_integer("num_users", num_users)
         self.num_items = positive_integer("num_items", num_items)
@@ -57,18 +57,18 @@ class GraphPropagation(Layer):
         return result(users, items)
 
     def of_users(self, users):
-        """Returns the layer's result of users, with zeros as items, in half of the time."""
+        """Returns the result for users, with zeros as items, in half the time."""
         return self._mean(users, None)
 
     def of_items(self, items):
-        """Returns the layer's result of items, with zeros as users, in half of the time."""
+        """Returns the result for items, with zeros as users, in half the time."""
         return self._mean(None, items)
 
     def _mean(self, users, items):
-        """Returns the means over the layers; None is zeros."""
+        """Returns the means over k = 0..K of users and of items; None stands for zeros."""
         totals = [users, items]
         for _ in range(self.num_layers):
-            # Each side comes from the other.
+            # The new users come from the items, and the new items from the users.
             users, items = (
                 None if items is None else self._to_users(items),
                 None if users is None else self._to_items(users),
@@ -85,10 +85,10 @@ class GraphPropagation(Layer):
 
 
 class _Sums:
-    """Sums of the rows at the other ends of edges, divided by the roots of both degrees.
+    """Sums the rows at the other ends of edges, divided by the square roots of both degrees.
 
-    `ends` are the rows 1..count that the sums are for, `others` those that are summed, both int
-    [E].
+    `others` int [E] are the rows that are summed, and `ends` int [E] the rows 1..count that get
+    the sums.
     """
 
     def __init__(self, ends, others, count, count_of_others):
@@ -113,7 +113,7 @@ class _Sums:
 
 
 def _edges(users, items, num_users, num_items):
-    """Returns distinct edges, checked, int64 [E] of users and of items."""
+    """Checks edges, and returns the distinct ones: (users int64 [E], items int64 [E])."""
     users, items = (np.asarray(one, np.int64).ravel() for one in (users, items))
     if not len(users) or len(users) != len(items):
         raise ValueError(

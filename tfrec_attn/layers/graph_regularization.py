@@ -14,12 +14,13 @@ from tfrec_attn.layers.transition_rows import (
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class GraphRegularization(Layer):
-    """Squared distances of item vectors along counted transitions.
+    """Squared distances between the vectors of items that follow each other.
 
         loss = sum over positions of weight * 1/2 sum_j p_ij |E_i - E_j|²
         p_ij = C_ij / sum_k C_ik
 
-    An item without neighbours adds nothing. The layer computes in float32 and has no weights.
+    C counts the transitions. An item without transitions has the loss 0. The layer computes in
+    float32 and has no weights.
 
     Args:
         transitions: A `tfrec_attn.data.sequences.transitions.Transitions`, or its arrays
@@ -32,11 +33,11 @@ class GraphRegularization(Layer):
     Reference:
         The graph Laplacian regulariser of Belkin and Niyogi, "Laplacian Eigenmaps for
         Dimensionality Reduction and Data Representation", Neural Computation 2003, on the graph of
-        transitions; with it Zhu et al. compare TED (WSDM 2024, arXiv 2311.01056, GraReg).
+        transitions; Zhu et al. compare TED with it (WSDM 2024, arXiv 2311.01056, GraReg).
     """
 
     def __init__(self, transitions, **kwargs):
-        # Otherwise the layer's policy rounds the item vectors before the sums.
+        # Autocasting would round the item vectors before the sums.
         super().__init__(autocast=False, **kwargs)
         self.transitions = offsets, neighbours, counts = transition_arrays(transitions)
         row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))

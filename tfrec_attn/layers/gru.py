@@ -7,22 +7,23 @@ from tfrec_attn.layers.support import Layer, input_width, positive_integer, proj
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class GRU(Layer):
-    """A gated recurrent unit whose reset gate comes before the recurrent product.
+    """A gated recurrent unit that applies the reset gate before the recurrent product.
 
         z = s(x_t Wz + h Uz + bz)                   update;   s(a) = 1 / (1 + exp(-a))
         r = s(x_t Wr + h Ur + br)                   reset
         c = tanh(x_t Wh + (r * h) Uh + bh)
         h_t = (1 - z) h + z c                       h = h_(t-1), h_0 = 0
 
-    Padding leaves h as it is. The recurrence is made of stock operations on any device, without
-    cuDNN.
+    h does not change at padding. On all devices, the recurrence uses stock operations without
+    cuDNN. The weights are `kernel` = [Wz, Wr, Wh], `gates_recurrent_kernel` = [Uz, Ur],
+    `recurrent_kernel` = Uh and `bias` = [bz, br, bh], side by side.
 
     Args:
         units: Width of h; None (default) takes the width D of the input.
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True: a real event) -> h [B, L, units] in the compute
-        dtype; D must be known. The kernel has the columns Wz, Wr, Wh, and so the others.
+        dtype; D must be known.
 
     Reference:
         Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for Statistical
@@ -48,12 +49,12 @@ class GRU(Layer):
 
     def call(self, inputs, mask=None):
         x = tf.cast(inputs, self.compute_dtype)
-        # The input products of all events at once; only the recurrence goes event by event.
+        # The products with the inputs are computed for all events at once.
         projected = project(x, self.kernel, self.bias)
         units = projected.shape[-1] // 3
         update, others = projected[:, :, :units], projected[:, :, units:]
         if mask is not None:
-            # An update gate of exactly 0 keeps h at padding; LiteRT has NaN for much lower numbers.
+            # s(-1e4) = 0 keeps h at padding. LiteRT returns NaN for much lower numbers.
             update = tf.where(tf.cast(mask, tf.bool)[:, :, tf.newaxis], update, -1e4)
         events = tf.transpose(tf.concat([update, others], axis=2), [1, 0, 2])
         of_gates = tf.convert_to_tensor(self.gates_recurrent_kernel)

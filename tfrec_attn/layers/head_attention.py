@@ -7,18 +7,18 @@ from tfrec_attn.layers.support import Layer, merge_heads, project, split_heads
 
 
 class HeadAttention(Layer):
-    """Base of attention layers with `num_heads`, and projections of keys and values.
+    """Base of attention layers with several heads.
 
-    A subclass builds `key_kernel`, `key_bias`, `value_kernel` and `value_bias`, and makes
-    `_dropout_layer`.
+    A subclass sets `num_heads` and `_dropout_layer`, and builds `key_kernel`, `key_bias`,
+    `value_kernel` and `value_bias`.
     """
 
     def attend(self, query, x, visible, training):
-        """Returns what the query of each position attends to.
+        """Applies attention with the query of each position.
 
         Args:
-            query: Q of the positions, scaled, [B, L, D].
-            x: Inputs of keys and values, [B, L, D].
+            query: Scaled queries of the positions, [B, L, D].
+            x: Inputs of the projections to keys and values, [B, L, D].
             visible: Which keys a query attends to, bool, broadcastable to [B, H, L, L]; None: all.
             training: Whether to apply dropout.
 
@@ -33,16 +33,16 @@ class HeadAttention(Layer):
         return merge_heads(tf.matmul(weights, value)), scores
 
     def attend_latest(self, query, x, visible, training):
-        """Returns what the query of the latest position attends to, without keys and values.
+        """Applies attention with the query of the latest position, without keys and values.
 
             q . (x_t Wk + bk) = (q Wkᵀ) . x_t + q . bk          the last term is equal for all t
             sum_t w_t (x_t Wv + bv) = (sum_t w_t x_t) Wv + (sum_t w_t) bv
 
-        The cost is D^2 for each row instead of D^2 for each event.
+        The projections cost D^2 for each history instead of D^2 for each event.
 
         Args:
-            query: Q of the latest position, scaled, [B, 1, D].
-            x: Inputs of keys and values, [B, L, D].
+            query: Scaled query of the latest position, [B, 1, D].
+            x: Inputs of the projections to keys and values, [B, L, D].
             visible: As for `attend`, broadcastable to [B, H, 1, L].
             training: Whether to apply dropout.
 
@@ -50,7 +50,7 @@ class HeadAttention(Layer):
             (attended [B, 1, D], scores [B, H, 1, L] before dropout).
         """
         heads, width = self.num_heads, x.shape[-1]
-        # One head needs no other shape.
+        # With one head, the kernels keep their shape.
         key, value = (
             one if heads == 1 else tf.reshape(one, [width, heads, -1])
             for one in (self.key_kernel, self.value_kernel)

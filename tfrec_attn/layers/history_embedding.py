@@ -12,21 +12,21 @@ from tfrec_attn.layers.support import Layer, real_events
 class HistoryEmbedding(Layer):
     """Item vectors plus learned positions, with dropout, 0 at padding.
 
-        x = dropout(E[history] sqrt(D) + P)                 SASRec
-        x = dropout(E[history] + P)                         not `scale`
-        x = dropout(LayerNorm(E[history] + P))              not `scale`, `normalize`
+        x = dropout(E[history] sqrt(D) + P)                 by default, as in SASRec
+        x = dropout(E[history] + P)                         scale=False
+        x = dropout(LayerNorm(E[history] + P))              scale=False, normalize=True
 
     Args:
-        max_length: Rows of P, the longest history in events.
+        max_length: Longest history in events, the number of rows of P.
         dropout: Probability in [0, 1) of dropping a feature in training. Default 0.
-        stddev: Of the initial positions. Default 0.01.
+        stddev: Standard deviation of the initial positions. Default 0.01.
         scale: Whether item vectors are multiplied by sqrt(D). Default True.
         normalize: Whether the sum goes through a layer normalisation. Default False.
 
     Shapes:
         item vectors [B, L, D], mask bool [B, L] (True: a real item) -> [B, L, D] in the compute
-        dtype. A mask is passed on. If rows have several sequences, the mask has a number int for
-        each, 0 at padding, and ages int [B, L] how many items of the sequence are later.
+        dtype. A mask is passed on. If a row has several sequences, the mask numbers them, int
+        [B, L] with 0 at padding, and `ages` int [B, L] counts the later items of the same sequence.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A; with

@@ -8,23 +8,23 @@ from tfrec_attn.layers.support import Layer, positive_integer, real_number
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class ItemNeighbours(Layer):
-    """Sums the neighbours of the items of a history, in which the latest count most.
+    """Sums the neighbour rows of the items of a history; later items count more.
 
         T_j = sum over p = 1..L of R[h_p, j] / p^recency,   h_1 is the latest item
 
-    The rows R have at most K items each. They are counted, not trained: `set_rows` sets them.
+    The rows R have at most K items each. They are not trained: `set_rows` sets them.
 
     Args:
         num_items: N.
-        neighbours: K; a row has at most N.
+        neighbours: K, largest number of items in a row. Values above N have the same effect as N.
         recency: Exponent of the position, from 0 (all items count alike) to 100. Default 1.
 
     Attributes:
-        width: Columns of the rows, the less of K and N.
+        width: Number of columns of the rows, the smaller of K and N.
 
     Shapes:
         history int [B, L], 0 is padding on the left -> (items [B, P] of the same dtype, T float32
-        [B, P]). The items of a row are unique, and 0 is padding.
+        [B, P]). The items of each row are unique, with 0 as padding.
 
     Raises:
         ValueError: If an argument is not in its range.
@@ -49,28 +49,28 @@ class ItemNeighbours(Layer):
         """Sets the rows.
 
         Args:
-            items: Items 1..N, unique in a row, int [N + 1, width]; 0 where a row is shorter.
-            values: Their values, 0 where there is no item, float [N + 1, width].
+            items: Items 1..N, unique in each row, int [N + 1, width]; 0 is padding.
+            values: Values of the items, float [N + 1, width]; 0 at padding.
         """
         self.items.assign(items)
         self.values.assign(values)
 
     def permute(self, order: np.ndarray) -> None:
-        """Renumbers the items: item i + 1 is the previous item order[i] + 1, int [N]."""
+        """Renumbers the items: new item i + 1 is the previous item order[i] + 1, int [N]."""
         rows = np.concatenate([[0], np.asarray(order) + 1])
         number = np.argsort(rows)
         items, values = (np.asarray(one)[rows] for one in (self.items, self.values))
         self.set_rows(number[items], values)
 
     def call(self, history):
-        # The tensor first: a GPU cannot gather from a variable of int32.
+        # A GPU cannot gather from an int32 variable, only from a tensor.
         items = tf.cast(tf.gather(tf.convert_to_tensor(self.items), history), history.dtype)
         values = tf.gather(self.values, history)
         position = tf.cast(tf.range(tf.shape(history)[1], 0, -1), tf.float32)
         values *= (position**-self.recency)[:, tf.newaxis]
         shape = tf.stack([tf.shape(history)[0], tf.size(position) * items.shape[2]])
         items, values = tf.reshape(items, shape), tf.reshape(values, shape)
-        # A sum over all items takes less time than sorting, unless there are many more items.
+        # Summing over all items takes less time than sorting, unless N is far above `columns`.
         columns = (history.shape[1] or tf.shape(history)[1]) * self.width
         has_few_columns = 4 * columns < self.num_items
 
@@ -86,7 +86,7 @@ class ItemNeighbours(Layer):
 
 
 def sum_of_all(items: tf.Tensor, values: tf.Tensor, num_items: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Adds the values of equal items of a row, in a table of all items.
+    """Adds the values of equal items in each row, in a table of all items.
 
     Args:
         items: Int [B, P]; 0 is padding.
@@ -102,7 +102,7 @@ def sum_of_all(items: tf.Tensor, values: tf.Tensor, num_items: int) -> tuple[tf.
 
 
 def sum_by_item(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Adds the values of equal items of a row.
+    """Adds the values of equal items in each row, after sorting the items.
 
     Args:
         items: Int [B, P]; 0 is padding.
@@ -135,8 +135,8 @@ def drop_padding(items: tf.Tensor, values: tf.Tensor) -> tuple[tf.Tensor, tf.Ten
 
 
 def _in_places(is_first, items, values):
-    """Returns the items at marked columns, and the sums of the values up to the next mark."""
-    # From 1; what comes before the first mark falls on place 0.
+    """Returns the items at marked columns, and for each the sum of values up to the next mark."""
+    # Places begin at 1. Columns before the first mark have place 0, which is cut off.
     place = tf.cumsum(tf.cast(is_first, tf.int64), axis=1)
     width = tf.maximum(tf.reduce_max(place), 0) + 1
     listed, summed = (
@@ -159,6 +159,6 @@ def sum_at(columns: tf.Tensor, values: tf.Tensor, width: int | tf.Tensor) -> tf.
     batch, width = tf.shape(columns, tf.int64)[0], tf.cast(width, tf.int64)
     index = tf.range(batch)[:, tf.newaxis] * width + tf.cast(columns, tf.int64)
     values, index = tf.reshape(values, [-1]), tf.reshape(index, [-1])
-    # Takes half of the time of tf.scatter_nd.
+    # This takes half the time of tf.scatter_nd.
     sums = tf.math.unsorted_segment_sum(values, index, batch * width)
     return tf.reshape(sums, tf.stack([batch, width]))

@@ -7,12 +7,14 @@ from tfrec_attn.layers.support import without_autograph
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LayerNorm(tf.keras.layers.LayerNormalization):
-    """Keras' layer normalisation over the last axis, in a third of the operations with gradient.
+    """Layer normalisation over the last axis.
 
         y = gamma (x - mean) / sqrt(variance + epsilon) + beta
 
+    With its gradient, it takes a third of the operations of the Keras layer.
+
     Args:
-        **kwargs: Those of `tf.keras.layers.LayerNormalization`, without `axis`, `center`, `scale`.
+        **kwargs: Arguments of `tf.keras.layers.LayerNormalization`, without `axis`.
 
     Shapes:
         inputs [..., D] -> [..., D] in the compute dtype. A mask is passed on.
@@ -36,13 +38,13 @@ class LayerNorm(tf.keras.layers.LayerNormalization):
 def layer_norm(
     layer: tf.keras.layers.Layer, epsilon: float, name: str, affine: bool = True
 ) -> LayerNorm:
-    """Returns a layer normalisation for a layer, in float32, or float64 in a float64 layer.
+    """Returns a layer normalisation as a part of a layer, in float32 (float64 in a float64 layer).
 
     Args:
         layer: The layer.
         epsilon: Added to the variance.
         name: Name of the normalisation.
-        affine: Whether it has a gain and a bias.
+        affine: Whether it has a gain and a bias. Default True.
     """
     wide = "float64" if layer.compute_dtype == "float64" else "float32"
     return LayerNorm(epsilon=epsilon, center=affine, scale=affine, dtype=wide, name=name)

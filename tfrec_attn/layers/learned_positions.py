@@ -10,21 +10,21 @@ from tfrec_attn.layers.support import Layer, positive_integer, real_number
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LearnedPositions(Layer):
-    """Adds a learned vector of the position, counted from the latest event.
+    """Adds a learned vector for each position, counted from the latest event.
 
-        y_t = x_t + P[max_length - L + t]               or P[max_length - 1 - age_t], if given
+        y_t = x_t + P[max_length - L + t]               or P[max_length - 1 - age_t] with `ages`
 
-    The latest event has the last row of P for any length of the input, so that left padding does
-    not change the result.
+    The latest event has the last row of P for any length of the input, so left padding does not
+    change the result.
 
     Args:
-        max_length: Rows of P, the longest history in events.
-        stddev: Of the normal distribution of the initial P. Default 0.01.
+        max_length: Longest history in events, the number of rows of P.
+        stddev: Standard deviation of the initial P, drawn with mean 0. Default 0.01.
 
     Shapes:
         inputs [..., L, D] -> [..., L, D] in the compute dtype; D must be known, L is at most
-        `max_length`. With ages int [B, L], the number of later events of the same sequence, a row
-        [B, L, D] of the inputs may have several sequences. A mask is passed on.
+        `max_length`. A mask is passed on. If a row of inputs [B, L, D] has several sequences,
+        `ages` int [B, L] counts the later events of the same sequence.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.A.

@@ -23,7 +23,7 @@ from tfrec_attn.layers.support import (
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LQueryAttention(HeadAttention):
-    """Multi-head self-attention with the mean of each event's latest W events as its query.
+    """Multi-head self-attention in which the query of an event is the mean of W events up to it.
 
         m_t = mean of the real events among x_(t-W+1) .. x_t             W = query_window
         n = LayerNorm(m)
@@ -31,25 +31,26 @@ class LQueryAttention(HeadAttention):
         s = softmax(Q Kᵀ / sqrt(d))     over the real events up to t, or over all if not `causal`
         o = LayerNorm(dropout(s) V + n)
 
-    W = 1 is the attention of SASRec with the layer normalisations before and after it. Padding is
-    not attended to and is left out of the means; the output at padding has no meaning.
+    W = 1 is the attention of SASRec with the layer normalisations before and after it. Padding has
+    the weight 0 and is not part of the means. The output at padding has no meaning.
 
     Args:
         num_heads: H, a divisor of D. Default 1.
         query_window: W, in events. Default 1.
         dropout: Probability in [0, 1) of dropping an attention weight in training. Default 0.
         epsilon: Added to the variance in both layer normalisations. Default 1e-12.
-        causal: Whether an event attends to no later event. Default True.
+        causal: Whether an event attends only to itself and earlier events. Default True.
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True: a real event; padding on the left) ->
-        o [B, L, D] in the compute dtype. With `return_attention_scores=True` also s [B, H, L, L],
-        before dropout, in float32 (float64 in a float64 layer). With `latest_only=True` only the
-        latest position: o [B, 1, D] and s [B, H, 1, L].
+        o [B, L, D] in the compute dtype. `return_attention_scores=True` also returns s
+        [B, H, L, L], before dropout, in float32 (float64 in a float64 layer). `latest_only=True`
+        computes only the latest position: o [B, 1, D] and s [B, H, 1, L].
 
     Deviations:
-        The authors' code adds 1e-24 to the variance; in float32 this differs from 1e-12 only at
-        variance 0. It takes positions with all features 0 as padding; here the mask decides.
+        The authors' code adds 1e-24 to the variance; in float32 this differs from 1e-12 only for
+        variances below about 1e-5. In the authors' code, positions whose features are all 0 are
+        padding; here the mask decides.
 
     Reference:
         Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
@@ -117,8 +118,8 @@ class LQueryAttention(HeadAttention):
 def _window_sum(x, window, sequences):
     """Returns `out[:, t] = x[:, t - window + 1] + ... + x[:, t]` of x [B, L, D].
 
-    Sums over 1, 2, 4 ... positions make about 2 log2(window) additions. With `sequences`, int
-    [B, L], they are over the positions of one sequence.
+    It combines sums over 1, 2, 4 ... positions, with about 2 log2(window) additions. With
+    `sequences`, int [B, L], a sum contains only positions of the sequence of t.
     """
     total, covered, power, size = None, 0, x, 1
     while True:
@@ -132,10 +133,10 @@ def _window_sum(x, window, sequences):
 
 
 def _shift(x, steps, sequences):
-    """Shifts [B, L, D] by some positions to the right, with zeros on the left and from others."""
+    """Shifts x [B, L, D] to the right by some positions; what comes from another sequence is 0."""
     if sequences is None:
         return tf.pad(x, [[0, 0], [steps, 0], [0, 0]])[:, : tf.shape(x)[1]]
-    # The gradient of a slice is slow.
+    # tf.roll, because the gradient of a slice is slow.
     same = sequences == tf.roll(sequences, steps, axis=1)
     same &= tf.range(tf.shape(sequences, tf.int64)[1]) >= steps
     return tf.roll(x, steps, axis=1) * tf.cast(same, x.dtype)[:, :, tf.newaxis]

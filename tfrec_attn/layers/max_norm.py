@@ -1,4 +1,4 @@
-"""The max-norm constraint on rows of a table."""
+"""The max-norm constraint on the rows of a table."""
 
 import tensorflow as tf
 
@@ -8,12 +8,12 @@ from tfrec_attn.layers.support import positive_number
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class MaxNorm(tf.keras.constraints.Constraint):
-    """Scales rows of a table down to a largest norm.
+    """Limits the norm of the rows of a table.
 
-        row <- row * max_norm / |row|   where |row| > max_norm;   other rows keep their bits
+        row <- row * max_norm / |row|   where |row| > max_norm;   other rows do not change
 
-    As a Keras constraint (`add_weight(..., constraint=MaxNorm())`) it reads and writes the whole
-    table at each step. A model that updates a few rows a step calls `project_rows` on these rows
+    As a Keras constraint (`add_weight(..., constraint=MaxNorm())`), it reads and writes the whole
+    table at each step. If a step updates only a few rows, call `project_rows` with these rows
     instead. Both change values after a step and have no gradient. Norms are computed in float32 or
     float64.
 
@@ -43,29 +43,29 @@ class MaxNorm(tf.keras.constraints.Constraint):
 
         Args:
             variable: Table [N, D], a tf.Variable or a Keras 3 variable.
-            rows: Indices int [R], best without repetitions. Each replica of a
-                `tf.distribute.Strategy` gives its own, and scales those of all replicas.
-            of_all_replicas: Whether `rows` already are those of all replicas. Default False.
+            rows: Row indices, int [R]; repeated rows cost time. Each replica of a
+                `tf.distribute.Strategy` passes its own rows, and scales the rows of all replicas.
+            of_all_replicas: Whether `rows` already has the rows of all replicas. Default False.
         """
         table = variable_of(variable)
         rows = tf.convert_to_tensor(rows, dtype_hint=tf.int64)
         replica = tf.distribute.get_replica_context()
         if replica is not None and replica.num_replicas_in_sync > 1 and not of_all_replicas:
-            # A scatter changes the copy of one replica only; with other rows on each replica the
-            # copies would differ.
+            # A scatter changes only the copy of this replica, so each replica must scale the same
+            # rows.
             rows = replica.all_gather(rows, axis=0)
         values = gather_from(table, rows)
         outside = tf.where(tf.norm(self._wide(values), axis=-1) > self.max_norm)[:, 0]
-        # Most rows are short enough and are not written.
+        # Most rows are within the norm and are not written.
         table.scatter_update(
             tf.IndexedSlices(self(tf.gather(values, outside)), tf.gather(rows, outside))
         )
 
     def project_table(self, variable, mask):
-        """Scales the rows of a table where a mask, bool [N], is True; it reads and writes all rows.
+        """Scales the rows of a table where a mask, bool [N], is True.
 
-        Of the rows that a step updates densely this is faster than `project_rows`. Each replica
-        has the same mask.
+        It reads and writes all rows. After a dense update this is faster than `project_rows`. All
+        replicas must pass the same mask.
         """
         table = variable_of(variable)
         rows = tf.convert_to_tensor(table)

@@ -28,14 +28,14 @@ class MultiHeadSelfAttention(HeadAttention):
 
     Args:
         num_heads: H, a divisor of D. Default 1.
-        causal: Whether an event attends to no later event. Default False.
+        causal: Whether an event attends only to itself and earlier events. Default False.
         dropout: Probability in [0, 1) of dropping an attention weight in training. Default 0.
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True: a real event) -> y [B, L, D] in the compute
-        dtype, without meaning at padding. With `return_attention_scores=True` also s [B, H, L, L],
-        before dropout, in float32 (float64 in a float64 layer). With `latest_only=True` only the
-        latest position: y [B, 1, D] and s [B, H, 1, L].
+        dtype. The output at padding has no meaning. `return_attention_scores=True` also returns s
+        [B, H, L, L], before dropout, in float32 (float64 in a float64 layer). `latest_only=True`
+        computes only the latest position: y [B, 1, D] and s [B, H, 1, L].
 
     Reference:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.2.2.

@@ -15,22 +15,22 @@ class MultiQuerySelfAttention(Layer):
     A stack of weight 0 is not built.
 
     Args:
-        num_blocks: Blocks of each stack. Default 1.
-        num_heads: Attention heads, a divisor of D. Default 1.
-        query_window: W, events whose mean is a long query. Default 3.
+        num_blocks: Number of blocks of each stack. Default 1.
+        num_heads: Number of attention heads, a divisor of D. Default 1.
+        query_window: W, number of events whose mean is a long query. Default 3.
         alpha: Weight of the short queries, in [0, 1]. Default 0.5.
-        causal: Whether an event attends to no later event. Default True.
-        dropout: Probability in [0, 1) of dropping, in the attention and in the network of each
-            block, in training. Default 0.
+        causal: Whether an event attends only to itself and earlier events. Default True.
+        dropout: Dropout probability in [0, 1) of the attention and the network of each block, in
+            training. Default 0.
         units: Width of the networks' hidden layers; None (default) takes D.
         epsilon: Added to the variance in the layer normalisations. Default 1e-12.
 
     Shapes:
-        As those of `TransformerStack`; the attention is the same weighted sum.
+        Those of `TransformerStack`. The attention is the weighted sum of that of both stacks.
 
     Deviations:
-        The paper adds the logits of the two stacks; `(alpha short + (1 - alpha) long) Eᵀ` is equal
-        to this sum.
+        The paper adds the logits of the two stacks. `(alpha short + (1 - alpha) long) Eᵀ` is the
+        same sum.
 
     Reference:
         Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
@@ -75,7 +75,7 @@ class MultiQuerySelfAttention(Layer):
         return mixed, sum(weight * scores for weight, _, scores in results)
 
     def attention_of_stacks(self, inputs, mask=None):
-        """Returns the attention of each stack that is built, "short" and "long", [B, L, L]."""
+        """Returns the attention [B, L, L] of each stack that is built, by "short" and "long"."""
         options = {"mask": mask, "return_attention_scores": True}
         return {stack.name: stack(inputs, **options)[1] for _, stack in self._weighted()}
 

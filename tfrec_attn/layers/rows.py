@@ -1,9 +1,9 @@
 """Gathers, products and sums of matrix rows, with faster gradients than TensorFlow's.
 
-The gradient of `tf.gather` is a list of slices with repeated indices, and that of scores from
-gathered rows needs their outer products in memory. These functions sum directly into dense
-gradients of the rows. They are made for the rows of one batch (`EmbeddingTable.unique_rows`), not
-for a whole table.
+In TensorFlow, the gradient of `tf.gather` is a list of slices with repeated indices, and the
+gradient of scores of gathered rows holds outer products in memory. The functions here sum directly
+into dense gradients of the rows. They are for the rows of one batch
+(`EmbeddingTable.unique_rows`), not for a whole table.
 """
 
 import tensorflow as tf
@@ -27,7 +27,7 @@ def gather_rows(rows, indices):
 def without_padding(rows):
     """Returns `rows[1:]`: [N + 1, D] -> [N, D].
 
-    The gradient is one `tf.pad`, several times faster than that of a slice for a large table.
+    The gradient is one `tf.pad`. For a large table it is several times faster than that of a slice.
     """
     return rows[1:], lambda upstream: tf.pad(upstream, [[1, 0], [0, 0]])
 
@@ -36,7 +36,7 @@ def without_padding(rows):
 def gather_dot(queries, rows, indices):
     """Returns the inner products `out[b, c] = queries[b] . rows[indices[b, c]]`.
 
-    The gradient skips entries whose upstream gradient is 0, most of them with a hinge loss.
+    The gradient skips entries whose upstream gradient is 0. With a hinge loss these are most.
 
     Args:
         queries: [B, D].
@@ -68,7 +68,7 @@ def gather_dot(queries, rows, indices):
     def gradient(upstream):
         if queries.shape[0]:
             return *sums(upstream), None
-        # A replica can get no example.
+        # The batch of a replica can be empty.
         nothing = tf.zeros_like(queries), tf.zeros_like(rows)
         return *tf.cond(tf.size(indices) > 0, lambda: sums(upstream), lambda: nothing), None
 
@@ -76,12 +76,12 @@ def gather_dot(queries, rows, indices):
 
 
 def _weighted_sums(values, index, weight, segment, like):
-    """Returns `out[s] = sum of weight * values[index] over segment s`, with the rows of `like`.
+    """Returns `out[s] = sum of weight * values[index] over segment s`, in the shape of `like`.
 
-    Segments must ascend.
+    `segment` must ascend.
     """
     last = tf.shape(like, tf.int64)[:1] - 1
-    # segment_sum returns rows up to the last segment; an entry of weight 0 adds the last row.
+    # segment_sum returns rows up to the largest segment. An entry of weight 0 adds the last row.
     index, segment = tf.concat([index, [0]], axis=0), tf.concat([segment, last], axis=0)
     weight = tf.concat([weight, tf.zeros([1], weight.dtype)], axis=0)
     return tf.math.segment_sum(tf.gather(values, index) * weight[:, tf.newaxis], segment)

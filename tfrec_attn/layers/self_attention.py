@@ -26,12 +26,12 @@ class SelfAttention(Layer):
         s = softmax(q kᵀ / sqrt(d_k))              d_k = units
         y = dropout(s) v
 
-    The weight of a padded key is 0, and if `causal` that of a later key. The other weights of a
-    query sum to 1. The output is 0 where all keys are masked.
+    Padded keys have the weight 0 and, with `causal`, later keys too. The other weights of a query
+    sum to 1. The output is 0 where all keys are masked.
 
     Args:
         units: Width of q, k, v and of the output; None (default) takes the width D of the input.
-        causal: Whether position t attends only to positions up to t. Default False.
+        causal: Whether an event attends only to itself and earlier events. Default False.
         use_bias: Whether the three projections have a bias, initially 0. Default False.
         dropout: Probability in [0, 1) of dropping an attention weight in training. Default 0.
         kernel_initializer: Keras initializer of Wq, Wk, Wv; each draws its own values unless the
@@ -39,10 +39,10 @@ class SelfAttention(Layer):
         kernel_regularizer: Keras regularizer of Wq, Wk, Wv, or None (default).
 
     Shapes:
-        inputs [B, L, D], mask [B, L] (True: a real event, as the Keras mask of an Embedding) ->
-        [B, L, units] in the compute dtype. If rows have several sequences, the mask has a number
-        int for each, 0 at padding. With `return_attention_scores=True` also s [B, L, L], before
-        dropout, in float32 (float64 in a float64 layer).
+        inputs [B, L, D], mask bool [B, L] (True: a real event, as the Keras mask of an Embedding)
+        -> [B, L, units] in the compute dtype. If a row has several sequences, the mask numbers
+        them, int [B, L] with 0 at padding. `return_attention_scores=True` also returns s [B, L, L],
+        before dropout, in float32 (float64 in a float64 layer).
 
     Reference:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017, equation 1.
@@ -120,7 +120,7 @@ class SelfAttention(Layer):
 
 
 def masked_softmax(logits: tf.Tensor, visible: tf.Tensor | None) -> tf.Tensor:
-    """Returns the softmax over visible keys, in float32 or float64; rows without any are 0."""
+    """Returns the softmax over visible keys, in float32 or float64; 0 in rows without such keys."""
     logits = tf.cast(logits, tf.float64 if logits.dtype == tf.float64 else tf.float32)
     if visible is None:
         return tf.nn.softmax(logits)

@@ -13,36 +13,37 @@ _MASKED = -1e4
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class SelfAttentiveIntent(Layer):
-    """Self-attention over a window of item vectors, aggregated.
+    """Self-attention over a window of item vectors, aggregated to one vector.
 
         q = relu((x + TE) Wq),   k = relu((x + TE) Wk)
         s = softmax(q k^T / sqrt(D)) with a masked diagonal
         m = aggregate over the positions of s x
 
-    The position encoding TE (the paper's time signal) is part of query and key only; the value is
-    x. The result of an empty window is 0, and that of a window with one item is its vector.
+    The position encoding TE (the paper's time signal) is added to queries and keys, not to values.
+    The result of an empty window is 0. The result of a window with one item is the vector of this
+    item.
 
     Args:
-        length: Window length L; the latest item has the position L - 1 for any padding. None
-            (default) takes the length of the input.
-        tied: Whether Wq = Wk (default).
-        diagonal: "after" (default): the diagonal is set to 0 after the softmax and rows are not
+        length: Window length L. The latest item has the position L - 1 for any amount of padding.
+            None (default) takes the length of the input.
+        tied: Whether Wq = Wk. Default True.
+        diagonal: "after" (default): the diagonal is set to 0 after the softmax, and rows are not
             normalised again. "before": the diagonal is left out of the softmax. "keep": an item
             attends to itself.
         aggregation: "mean" (default), "sum", "max" or "min" over the real positions.
         max_wavelength: Base of the sinusoids' wavelengths, in positions. Default 10000.
         kernel_initializer: Keras initializer of Wq and Wk. Default "glorot_uniform".
-        self_attention: False makes s the identity, without Wq and Wk; `tied`, `diagonal` and
-            `time_signal` then have no effect. Default True.
-        time_signal: Whether TE is added to query and key. Default True.
+        self_attention: Whether to apply attention. False makes s the identity, without Wq and Wk;
+            `tied`, `diagonal` and `time_signal` then have no effect. Default True.
+        time_signal: Whether TE is added to queries and keys. Default True.
 
     Shapes:
-        x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D]. With
-        `return_attention_scores=True` also s [B, L, L].
+        x [B, L, D], mask bool [B, L] (True: a real item) -> m [B, D].
+        `return_attention_scores=True` also returns s [B, L, L].
 
     Deviations:
-        By default Wq = Wk, and the diagonal is set to 0 after the softmax, both as in the authors'
-        code and not as in the paper. The sinusoids are the paper's; see `SinusoidalPositions`.
+        By default Wq = Wk, and the diagonal is set to 0 after the softmax. Both follow the authors'
+        code, not the paper. The sinusoids follow the paper; see `SinusoidalPositions`.
 
     Reference:
         Zhang et al., "Next Item Recommendation with Self-Attentive Metric Learning", AAAI-19
@@ -101,15 +102,15 @@ class SelfAttentiveIntent(Layer):
         return self._attend(inputs, query, key, mask, return_attention_scores)
 
     def from_rows(self, rows, indices, mask=None, return_attention_scores=False):
-        """Returns `call(rows[indices], mask)`, with the projections of rows, not of positions.
+        """Returns `call(rows[indices], mask)`, but projects each row once, not each position.
 
-        `(x + TE) W = x W + TE W`, so that each item of a batch is projected once.
+        This is possible because `(x + TE) W = x W + TE W`.
 
         Args:
             rows: Item vectors [R, D].
-            indices: Rows at the positions, int [B, L].
+            indices: Row of each position, int [B, L].
             mask: Real positions, bool [B, L]; None: all.
-            return_attention_scores: Whether to return (m, s). Default False.
+            return_attention_scores: Whether to return (m, s) instead of m. Default False.
         """
         if not self.built:
             self.build(rows.shape)
@@ -164,7 +165,7 @@ class SelfAttentiveIntent(Layer):
         products = gram(query) if key is None else tf.matmul(query, key, transpose_b=True)
         logits = tf.cast(products, tf.float32) / tf.sqrt(tf.cast(tf.shape(query)[-1], tf.float32))
         real = tf.cast(mask, tf.float32)
-        # Only in windows with more than one item.
+        # The diagonal is masked only in windows with more than one item.
         others = tf.cast(tf.reduce_sum(real, axis=1) > 1.0, real.dtype)
         diagonal = tf.eye(tf.shape(real)[1]) * others[:, tf.newaxis, tf.newaxis]
         logits += (1.0 - real[:, tf.newaxis]) * _MASKED

@@ -1,4 +1,4 @@
-"""The block of HSTU: attention without a softmax, whose result is gated."""
+"""The block of HSTU: attention without a softmax, and a gate."""
 
 import tensorflow as tf
 
@@ -21,18 +21,18 @@ from tfrec_attn.layers.support import (
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class SequentialTransductionUnit(Layer):
-    """Causal attention by the SiLU of the scores, whose result is gated and added.
+    """Causal attention with SiLU in place of the softmax, a gate and a residual connection.
 
         U, V, Q, K = split(silu(LayerNorm(x) W))               H heads of width D / H
         s[t, j] = silu(Q_t . K_j + b[t - j]) / max_length      for the real events j up to t
         y = x + dropout(U * LayerNorm(s V)) Wo + bo
 
     silu(a) = a / (1 + exp(-a)). The weights s of a query do not sum to 1, and some can be negative.
-    Both normalisations have neither gain nor bias. b is a relative position bias, shared by the
-    heads; the last one also counts for events further apart.
+    Both normalisations have neither gain nor bias. b is a bias of the relative position, shared by
+    the heads. Its last value also applies to events further apart.
 
     Args:
-        max_length: Length of b, and divisor of the scores: the longest history in events.
+        max_length: Longest history in events, the length of b and the divisor of the scores.
         num_heads: H, a divisor of D. Default 1.
         dropout: Probability in [0, 1) of dropping a feature of the gated result in training.
             Default 0.
@@ -40,9 +40,9 @@ class SequentialTransductionUnit(Layer):
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True: a real event) -> y [B, L, D] in the compute
-        dtype, without meaning at padding. With `return_attention_scores=True` also s [B, H, L, L]
-        in float32 (float64 in a float64 layer). With `latest_only=True` only the latest position:
-        y [B, 1, D] and s [B, H, 1, L].
+        dtype. The output at padding has no meaning. `return_attention_scores=True` also returns s
+        [B, H, L, L] in float32 (float64 in a float64 layer). `latest_only=True` computes only the
+        latest position: y [B, 1, D] and s [B, H, 1, L].
 
     Reference:
         Zhai et al., "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for
@@ -91,11 +91,11 @@ class SequentialTransductionUnit(Layer):
         return outputs, tf.cast(scores, self.attended_norm.compute_dtype)
 
     def _scores(self, query, key, mask, latest_only):
-        """Returns s of queries at the latest positions: [B, H, Q, D / H] -> [B, H, Q, L]."""
+        """Returns s for queries of the latest Q positions: [B, H, Q, D / H] -> [B, H, Q, L]."""
         length = tf.shape(key, tf.int64)[2]
         position = tf.range(length)
         distance = position[length - tf.shape(query, tf.int64)[2] :, tf.newaxis] - position
-        # Unlike that of tf.gather, its gradient is dense.
+        # The gradient of tf.gather_nd is dense, unlike that of tf.gather.
         bias = tf.gather_nd(
             tf.convert_to_tensor(self.position_bias),
             tf.clip_by_value(distance, 0, self.max_length - 1)[:, :, tf.newaxis],

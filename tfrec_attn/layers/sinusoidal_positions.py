@@ -16,23 +16,23 @@ class SinusoidalPositions(Layer):
         TE(t, 2i)     = sin(t / max_wavelength^(2i/D))
         TE(t, 2i + 1) = cos(t / max_wavelength^(2i/D))
 
-    The last column of an odd D is a sine. With `length` the latest position is t = length - 1, so
-    that left padding does not change the result. The layer has no weights.
+    If D is odd, the last column is a sine. With `length`, the latest position is t = length - 1,
+    so left padding does not change the result. The layer has no weights.
 
     Args:
-        length: Longest history in events; None (default) counts t = 0 .. L - 1 from the left.
-        max_wavelength: Base of the geometric wavelengths, in positions; a wavelength is 2 pi times
-            a power of it. Default 10000.
+        length: Longest history in events. None (default) counts t = 0 .. L - 1 from the left.
+        max_wavelength: Base of the wavelengths, in positions. The wavelengths are
+            2 pi max_wavelength^(2i/D). Default 10000.
 
     Shapes:
         inputs [..., L, D] -> [..., L, D] in the compute dtype; D must be known. A mask is passed
         on.
 
     Deviations:
-        The exponent in the code of AttRec's authors is i / (D/2 - 1), that of the paper and of
-        this layer i / (D/2). Their code puts the sines before the cosines; here they alternate, as
-        in the paper. In the same order of columns, the encodings differ by up to 0.02 at D = 150
-        and L = 5, and by up to 1.9 at D = 7 and L = 50.
+        The exponent is i / (D/2), as in the paper; in the code of AttRec's authors it is
+        i / (D/2 - 1). Sines and cosines alternate, as in the paper; in the authors' code all sines
+        come first. In the same order of columns, the encodings differ by up to 0.02 at D = 150 and
+        L = 5, and by up to 1.9 at D = 7 and L = 50.
 
     Reference:
         Vaswani et al., "Attention Is All You Need", NeurIPS 2017, section 3.5; Zhang et al., "Next

@@ -12,7 +12,7 @@ class SquaredDistance(Layer):
         |q - v|^2 = |q|^2 - [2 q, -1] . [v, |v|^2]
         query(q, w) . item(v) = w (|q|^2 - |v - q|^2)        ranks items as -w |v - q|^2 does
 
-    A model with several distances concatenates their queries and their items.
+    A model that adds several distances concatenates their query vectors and their item vectors.
 
     Shapes:
         points [B, D], items [N, D] -> distances [B, N]; `query` [B, D + 1]; `item` [N, D + 1].
@@ -30,7 +30,7 @@ class SquaredDistance(Layer):
 
         Args:
             points: [B, D].
-            weight: w, a number (default 1) or one for each point, [B].
+            weight: w, a number or one number for each point, [B]. Default 1.
         """
         weight = tf.convert_to_tensor(weight, points.dtype)
         if weight.shape.rank:

@@ -12,8 +12,8 @@ import tensorflow as tf
 class Layer(tf.keras.layers.Layer):
     """A layer that keeps each argument of its constructor as an attribute of that name.
 
-    Its `call` has no Python branches on tensors: AutoGraph would rewrite the source of each layer,
-    a third of the time to trace a training step.
+    AutoGraph does not convert its `call`, so `call` must not branch on tensors in Python. The
+    conversion would take a third of the time to trace a training step.
     """
 
     def __init_subclass__(cls, **kwargs):
@@ -26,7 +26,7 @@ class Layer(tf.keras.layers.Layer):
 
 
 def without_autograph(call: Callable) -> Callable:
-    """Returns the `call` of a layer, whose source AutoGraph leaves alone."""
+    """Returns the `call` of a layer, excluded from conversion by AutoGraph."""
     wrapper = tf.autograph.experimental.do_not_convert(call)
     # Keras 2 reads which arguments a call takes, such as `mask`, without following wrappers.
     wrapper.__signature__ = inspect.signature(call)
@@ -61,7 +61,7 @@ def positive_integer(name: str, value: Any, none: str | None = None) -> int | No
     Args:
         name: Name of the argument.
         value: Its value.
-        none: What None is for, as the error message says it; by default None is refused.
+        none: Purpose of None in the error message. By default None is not allowed.
 
     Raises:
         ValueError: If it is no integer of at least 1.
@@ -80,8 +80,8 @@ def real_number(name: str, value: Any, expected: str, accepts: Callable[[float],
     Args:
         name: Name of the argument.
         value: Its value.
-        expected: What the error says it must be.
-        accepts: Tells whether a number is in the range.
+        expected: Allowed range, in the words of the error message.
+        accepts: Returns whether a number is in this range.
 
     Raises:
         ValueError: If it is no real number or out of the range.
@@ -127,7 +127,7 @@ def width_of_heads(shape: Any, heads: int) -> int:
 def as_mask(mask: Any) -> tf.Tensor | None:
     """Returns the argument `mask` as bool, int or None; raises ValueError if it is not of rank 2.
 
-    Integers number the sequences of a row, and are 0 at padding.
+    An integer mask numbers the sequences of each row, with 0 at padding.
     """
     if mask is None:
         return None
@@ -146,7 +146,7 @@ def real_events(mask: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
 
 
 def build_parts(parts: list[tf.keras.layers.Layer], input_shape: Any) -> None:
-    """Builds layers for the same inputs, each in the name scope of its name."""
+    """Builds layers with the same input shape, each in a name scope of its name."""
     for part in parts:
         with tf.name_scope(part.name):
             part.build(input_shape)
@@ -180,7 +180,7 @@ def add_and_norm(
 
 
 def fresh(initializer: Any) -> Any:
-    """Returns a copy: one unseeded instance, called for two kernels, gives equal kernels."""
+    """Returns a copy of an initializer; a shared unseeded instance would give equal kernels."""
     if not hasattr(initializer, "get_config"):
         return initializer
     return type(initializer).from_config(initializer.get_config())
@@ -189,8 +189,8 @@ def fresh(initializer: Any) -> Any:
 def project(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor | None = None) -> tf.Tensor:
     """Returns `x kernel + bias`, [..., D] -> [..., U].
 
-    It is faster than `tf.einsum` for small kernels, whose gradient makes one product for each
-    example, and has fewer operations than `tf.tensordot`.
+    For small kernels it is faster than `tf.einsum`, whose gradient makes one product for each
+    example. It has fewer operations than `tf.tensordot`.
     """
     flat = tf.matmul(x if x.shape.rank == 2 else tf.reshape(x, [-1, x.shape[-1]]), kernel)
     if bias is not None:
@@ -209,13 +209,13 @@ def apply_blocks(
 
     Args:
         blocks: Layers that take `mask`, `training`, `return_attention_scores` and `latest_only`.
-        x: Their input, [B, L, D].
+        x: Input of the first block, [B, L, D].
         latest_only: Whether the last block computes only the latest position.
         **arguments: `mask` and `training`.
 
     Returns:
-        (outputs [B, L, D], scores of the last block, mean over its heads, [B, L, L]); with
-        `latest_only` [B, 1, D] and [B, 1, L].
+        (outputs [B, L, D], scores of the last block averaged over its heads [B, L, L]); with
+        `latest_only`, [B, 1, D] and [B, 1, L].
     """
     *earlier, last = blocks
     for block in earlier:

@@ -7,12 +7,12 @@ from tfrec_attn.layers.support import Layer, add_projection, input_width, positi
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class SwiGLU(Layer):
-    """A position-wise network whose hidden units are gated, without biases.
+    """A position-wise network with gated hidden units, without biases.
 
         y = (silu(x A) * (x B)) C,      silu(a) = a / (1 + exp(-a))
 
     Args:
-        units: Width of the hidden layer; None (default) takes 4 D.
+        units: Width of the hidden layer; None (default) takes 4 D for inputs of width D.
 
     Shapes:
         inputs [B, L, D] -> [B, L, D] in the compute dtype; D must be known. A mask is passed on.

@@ -14,26 +14,28 @@ class TransformerBlock(Layer):
         o = LQueryAttention(x)              ends with LayerNorm(attended + LayerNorm(query))
         y = o + FeedForward(o),   0 at padding
 
-    With `query_window` = 1 this is the block of SASRec's code: Q is a projection of the normalised
-    x, K and V are projections of x, and the residual connections add to the normalised values.
+    With `query_window` = 1 this is the block of SASRec's code: Q is a projection of LayerNorm(x),
+    K and V are projections of x, and the residual connections add to the normalised values.
 
     Args:
-        num_heads: Attention heads, a divisor of D. Default 1.
-        query_window: Events whose mean is the query; 1 (default) is ordinary self-attention.
-        dropout: Probability in [0, 1) of dropping an attention weight, and a hidden unit and an
-            output of the network, in training. Default 0.
+        num_heads: Number of attention heads, a divisor of D. Default 1.
+        query_window: Number of events whose mean is the query; 1 (default) is ordinary
+            self-attention.
+        dropout: Probability in [0, 1) of dropping an attention weight, or a hidden unit or output
+            of the network, in training. Default 0.
         units: Width of the network's hidden layer; None (default) takes D.
         epsilon: Added to the variance in the layer normalisations. Default 1e-12.
-        causal: Whether an event attends to no later event. Default True.
+        causal: Whether an event attends only to itself and earlier events. Default True.
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True: a real event; padding on the left) -> [B, L, D]
-        in the compute dtype. With `return_attention_scores=True` also the scores [B, H, L, L] in
-        float32. With `latest_only=True` only the latest position: [B, 1, D] and [B, H, 1, L].
+        in the compute dtype. `return_attention_scores=True` also returns the scores [B, H, L, L]
+        in float32. `latest_only=True` computes only the latest position: [B, 1, D] and
+        [B, H, 1, L].
 
     Deviations:
-        SASRec's paper adds the residual connection to x, `x + Attention(LayerNorm(x))`; this block
-        follows its code, as MQSA-TED does.
+        In SASRec's paper, the residual connection starts at x: `x + Attention(LayerNorm(x))`. This
+        block follows the code of its authors, as MQSA-TED does.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.B; Zhu et

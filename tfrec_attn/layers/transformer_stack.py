@@ -9,26 +9,27 @@ from tfrec_attn.layers.transformer_block import TransformerBlock
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class TransformerStack(Layer):
-    """Transformer blocks one after the other, and a last layer normalisation.
+    """Transformer blocks one after the other, followed by a layer normalisation.
 
         y = LayerNorm(block_n(... block_1(x)))
 
     Args:
-        num_blocks: Blocks of the stack. Default 1.
-        num_heads: Attention heads, a divisor of D. Default 1.
-        query_window: Events whose mean is the query; 1 (default) is ordinary self-attention.
-        causal: Whether an event attends to no later event. Default True.
-        dropout: Probability in [0, 1) of dropping, in the attention and in the network of each
-            block, in training. Default 0.
+        num_blocks: Number of blocks. Default 1.
+        num_heads: Number of attention heads, a divisor of D. Default 1.
+        query_window: Number of events whose mean is the query; 1 (default) is ordinary
+            self-attention.
+        causal: Whether an event attends only to itself and earlier events. Default True.
+        dropout: Dropout probability in [0, 1) of the attention and the network of each block, in
+            training. Default 0.
         units: Width of the networks' hidden layers; None (default) takes D.
         epsilon: Added to the variance in the layer normalisations. Default 1e-12.
 
     Shapes:
         inputs [B, L, D], mask bool [B, L] (True: a real event; padding on the left) -> [B, L, D]
-        in the compute dtype, without meaning at padding. With `return_attention_scores=True` also
-        the attention of the last block, mean over its heads: [B, L, L] in float32 (float64 in a
-        float64 layer). With `latest_only=True` only the latest position, [B, 1, D] and [B, 1, L],
-        which is faster.
+        in the compute dtype. The output at padding has no meaning. `return_attention_scores=True`
+        also returns the attention of the last block, averaged over its heads: [B, L, L] in float32
+        (float64 in a float64 layer). `latest_only=True` computes only the latest position,
+        [B, 1, D] and [B, 1, L], which is faster.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (arXiv 1808.09781).

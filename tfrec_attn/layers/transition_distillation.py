@@ -25,16 +25,17 @@ class TransitionDistillation(Layer):
         student q_i = softmax(dropout(E_i sqrt(D)) Eᵀ / tau)
         loss = sum over positions of weight * cross entropy(p_i, q_i)
 
-    p_i has the same value p0_i at all items that never follow i, so that only the neighbours of i
-    are stored. With z = dropout(E_i sqrt(D)) / tau and the mean item vector of the teacher T_i,
+    C counts the transitions. p_i has the same value p0_i at all items that never follow i, so the
+    layer stores only the neighbours of i, which follow it. With z = dropout(E_i sqrt(D)) / tau and
+    T_i, the mean item vector under p_i:
 
         T_i = sum_j p_ij E_j = p0_i sum_j E_j + sum over neighbours (p_ij - p0_i) E_j
         cross entropy(p_i, q_i) = logsumexp_j(z · E_j) - z · T_i
                                 = softmax loss of z with target i  +  z · (E_i - T_i)
 
     The teacher of an item without neighbours is uniform. The layer computes in float32 and has no
-    weights. Its call makes all logits [P, N] at once; for a large catalogue, `softmax_terms`
-    returns the softmax loss's arguments for `tfrec_attn.losses.softmax`, which computes in tiles.
+    weights. A call computes all logits [P, N] at once. For a large catalogue, pass the result of
+    `softmax_terms` to `tfrec_attn.losses.softmax`, which computes in tiles.
 
     Args:
         transitions: A `tfrec_attn.data.sequences.transitions.Transitions`, or its arrays
@@ -48,9 +49,9 @@ class TransitionDistillation(Layer):
         (None: 1 / P each) -> scalar float32.
 
     Deviations:
-        The authors' code adds 1e-24 inside the logarithm of q; here log q is exact. It counts
-        transitions in the latest 50 training events of each user; training counts all of them,
-        unless `train.distillation.latest` is set.
+        The authors' code adds 1e-24 inside the logarithm of q; here log q is exact. The authors
+        count transitions in the latest 50 training events of each user; the training command counts
+        those in all training events, unless `train.distillation.latest` is set.
 
     Reference:
         Zhu et al., "Collaboration and Transition: Distilling Item Transitions into Multi-Query
@@ -59,7 +60,7 @@ class TransitionDistillation(Layer):
     """
 
     def __init__(self, transitions, temperature=0.1, dropout=0.0, **kwargs):
-        # Otherwise the layer's policy rounds the item vectors before the sums.
+        # Autocasting would round the item vectors before the sums.
         super().__init__(autocast=False, **kwargs)
         self.temperature = positive_number("temperature", temperature)
         self.dropout = dropout_rate(dropout)
@@ -85,7 +86,8 @@ class TransitionDistillation(Layer):
 
             loss = softmax(queries, E[1:], targets, weights) + remainder
 
-        Without dropout each item of the batch has one query, with the sum of its weights.
+        Without dropout, each distinct item has one query, with the sum of the weights of its
+        positions.
 
         Args:
             items: int [P] in 1..N.
@@ -113,8 +115,9 @@ class TransitionDistillation(Layer):
         return queries, items - 1, weights, remainder
 
     def _teacher_means(self, items, vectors):
-        """Returns T of items without repetitions, [R, D]."""
-        # The gradient of this product is one pass over the table, that of a sum over a slice three.
+        """Returns T of unique items, [R, D]."""
+        # The gradient of this product takes one pass over the table, that of a sum over a slice
+        # three.
         everything = tf.linalg.matvec(vectors, self._real, transpose_a=True)
         entries = self._excess.of(items)
         means = multiply_entries(entries, tf.size(items, tf.int64), vectors)

@@ -1,4 +1,4 @@
-"""A prior of the item transitions, to be added to the scores of a trained model."""
+"""A prior of item transitions, which is added to the scores of a trained model."""
 
 import tensorflow as tf
 
@@ -12,12 +12,15 @@ class TransitionPrior(Layer):
 
         prior(j) = weight ln((epsilon + T_j / sum of T) / epsilon),   T of `ItemNeighbours`
 
-    Up to a number that all items share, a score that is a logit becomes the logarithm of softmax(
-    score) (epsilon + T_j / sum of T)^weight. Items without a transition have the prior 0.
+    If the scores are logits, their sum with the prior is, up to a number that all items share,
+
+        ln(softmax(score)_j (epsilon + T_j / sum of T)^weight)
+
+    Items without a transition have the prior 0.
 
     Args:
         num_items: N.
-        neighbours: K, most neighbours of an item.
+        neighbours: K, largest number of neighbours of an item.
 
     Attributes:
         weight: Variable, 0 until it is set.
@@ -26,7 +29,7 @@ class TransitionPrior(Layer):
 
     Shapes:
         history int [B, L], 0 is padding on the left -> (items int32 [B, P], prior float32 [B, P]).
-        The items of a row are unique, and 0 is padding.
+        The items of each row are unique, with 0 as padding.
     """
 
     def __init__(self, num_items, neighbours, **kwargs):

@@ -46,9 +46,9 @@ class TransitionRows:
     """Neighbours of items, with a value for each.
 
     Args:
-        offsets: Where the neighbours of each item 0..N begin, and where the last end, [N + 2].
+        offsets: Begin of the neighbours of each item 0..N, and end of the last ones, [N + 2].
         neighbours: Items 1..N, [nnz].
-        values: A number for each, [nnz].
+        values: Value of each neighbour, [nnz].
     """
 
     def __init__(self, offsets, neighbours, values):
@@ -59,13 +59,13 @@ class TransitionRows:
             self._values = tf.constant(values, tf.float32)
 
     def of(self, items):
-        """Returns the entries of items, in their order.
+        """Returns the neighbours of items, in the order of the items.
 
         Args:
             items: int64 [R] in 0..N.
 
         Returns:
-            (index of the item int64 [E], neighbour int64 [E], value float32 [E]).
+            (index in `items` int64 [E], neighbour int64 [E], value float32 [E]).
         """
         begins = tf.gather(self._offsets, items)
         row, entry = _entries(begins, tf.gather(self._offsets, items + 1) - begins)
@@ -76,15 +76,15 @@ def multiply_entries(entries, rows, vectors):
     """Returns the product of a sparse matrix and vectors, several times faster than a SparseTensor.
 
     Args:
-        entries: (row int64 [E], column int64 [E], value float32 [E]), in the order of the rows.
-        rows: Number of rows R, int64 [].
+        entries: (row int64 [E], column int64 [E], value float32 [E]), sorted by row.
+        rows: Number of rows R of the matrix, int64 [].
         vectors: float32 [N, D].
 
     Returns:
         float32 [R, D].
     """
     row, column, values = entries
-    # The kernels divide by the number of rows: a matrix without rows would end the process.
+    # The kernels divide by the number of rows, so a matrix without rows would crash the process.
     at_least_one = tf.maximum(rows, 1)
 
     @tf.custom_gradient
@@ -121,7 +121,7 @@ def item_matrix(item_vectors, num_items):
 
 
 def position_weights(items, weights):
-    """Returns the weights of positions, [P], float32; None: 1 / P each."""
+    """Returns the weights of positions, float32 [P], by default 1 / P each."""
     if weights is not None:
         return tf.cast(weights, tf.float32)
     count = tf.size(items)
@@ -129,13 +129,13 @@ def position_weights(items, weights):
 
 
 def _entries(begins, sizes):
-    """Returns (row of each entry, entry `begin` to `begin + size` of the rows), int64.
+    """Returns the entries `begin` .. `begin + size - 1` of each row: (row, entry), int64 [E] each.
 
-    It stands for `tf.ragged.range`, which has no GPU kernel.
+    It replaces `tf.ragged.range`, which has no GPU kernel.
     """
     ends = tf.cumsum(sizes)
     firsts, total = ends - sizes, tf.reduce_sum(sizes)
-    # Places of empty rows may be at the end, which is cut off.
+    # Empty rows at the end are marked in the last place, which is cut off.
     marks = tf.scatter_nd(firsts[:, tf.newaxis], tf.ones_like(firsts), total[tf.newaxis] + 1)
     row = tf.cumsum(marks)[:total] - 1
     return row, tf.gather(begins - firsts, row) + tf.range(total)

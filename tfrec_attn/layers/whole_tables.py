@@ -10,10 +10,11 @@ _CURRENT = contextvars.ContextVar("whole_tables", default=None)
 
 
 class WholeTables:
-    """Tables that are read whole inside, and the ids that are looked up in them.
+    """Tables that a training step reads as a whole, and the ids that it looks up in them.
 
-    Where a step looks up most rows of a table, its dense gradient costs less than a sparse one,
-    whose rows are found, gathered and summed. The ids tell which rows L2 and max-norm apply to.
+    If a step looks up most rows of a table, a dense gradient costs less than a sparse one, whose
+    rows must be found, gathered and summed. L2 regularisation and the max-norm constraint apply to
+    the rows of these ids.
 
     Args:
         tables: `EmbeddingTable`s.
@@ -28,7 +29,7 @@ class WholeTables:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator["WholeTables"]:
-        """Lets the tables be read whole inside."""
+        """Inside the context, lookups in these tables read all rows."""
         token = _CURRENT.set(self)
         try:
             yield self
@@ -37,7 +38,7 @@ class WholeTables:
 
     @contextlib.contextmanager
     def only(self, ids: tf.Tensor) -> Iterator[None]:
-        """Whoever reads all rows of a table inside uses those of some ids."""
+        """Inside the context, reading all rows of a table counts as a lookup of some ids."""
         self._candidates = ids
         try:
             yield
@@ -45,11 +46,11 @@ class WholeTables:
             self._candidates = None
 
     def look_up(self, table, ids: tf.Tensor | None) -> None:
-        """Notes ids that are looked up in a table; None: all rows are read."""
+        """Records the ids that are looked up in a table; None: all rows are read."""
         self._ids[table].append(self._candidates if ids is None else ids)
 
     def times(self, table) -> tf.Tensor | None:
-        """Returns how often each row was looked up, float32 [N + 1]; None: all rows were used."""
+        """Returns how often each row was looked up, float32 [N + 1]; None if all rows were used."""
         found = self._ids[table]
         if not found or any(ids is None for ids in found):
             return None
@@ -59,5 +60,5 @@ class WholeTables:
 
 
 def whole_tables() -> WholeTables:
-    """Returns the tables that are read whole here; by default none."""
+    """Returns the `WholeTables` of the current context, by default without tables."""
     return _CURRENT.get() or WholeTables([])

@@ -7,19 +7,19 @@ from tfrec_attn.layers.support import Layer, input_width, positive_integer
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class WindowConvolution(Layer):
-    """Vertical and horizontal convolutions of a window, side by side.
+    """Vertical and horizontal convolutions of a window, concatenated.
 
         vertical_kd = sum over l of V_lk x_ld + b_k
         horizontal_hf = max over t of relu(sum over l of F_hlf . x_(t+l) + c_hf)    l = 0 .. h - 1
 
-    A vertical filter is a weighted sum of the events. A horizontal filter of the height h looks
-    for a pattern in h events in a row.
+    A vertical filter k is a weighted sum of the events. A horizontal filter of height h matches a
+    pattern of h consecutive events.
 
     Args:
-        length: L, events of the window.
+        length: L, number of events of the window.
         vertical: Number of vertical filters. Default 4.
         horizontal: Number of horizontal filters of each height. Default 16.
-        max_height: Heights are 1 .. `max_height`, at most L; None (default): L.
+        max_height: Largest height, at most L; the heights are 1 .. `max_height`. None (default): L.
 
     Shapes:
         inputs [B, L, D] -> [B, vertical D + horizontal max_height] in the compute dtype; D must be
@@ -44,7 +44,7 @@ class WindowConvolution(Layer):
 
     @property
     def units(self):
-        """Outputs of all horizontal filters."""
+        """Number of outputs of all horizontal filters."""
         return self.horizontal * (self.max_height or self.length)
 
     def build(self, input_shape):
@@ -65,7 +65,7 @@ class WindowConvolution(Layer):
             )
             for height in range(1, (self.max_height or self.length) + 1)
         ]
-        # With 0, padding would lie where the activation has no derivative.
+        # With 0, the activation would have no derivative at padding.
         self.horizontal_bias = self.add_weight(
             name="horizontal_bias",
             shape=(self.units,),
@@ -83,7 +83,7 @@ class WindowConvolution(Layer):
         vertical = tf.reshape(
             tf.transpose(columns, [0, 2, 1]), [-1, self.vertical * inputs.shape[-1]]
         )
-        # The bias and the activation keep the order, so the maximum may come first.
+        # Bias and activation do not change the order, so the maximum can come first.
         best = []
         for height, kernel in enumerate(self.horizontal_kernels, start=1):
             kernel = tf.reshape(kernel, [height, inputs.shape[-1], self.horizontal])
