@@ -1,4 +1,4 @@
-"""Losses over scores, sampled items and the whole catalogue; `LOSSES` lists them by name."""
+"""Losses of scores, of sampled items and of the whole catalogue; `LOSSES` lists them by name."""
 
 from tfrec_attn.losses.binary import bce, gbce
 from tfrec_attn.losses.maximal import bpr_max, top1_max

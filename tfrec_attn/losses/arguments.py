@@ -9,7 +9,7 @@ def rows_of(items, indices):
 
 
 def checked(queries, items, targets, weights):
-    """Returns queries and weights in float32, and targets, as tensors.
+    """Returns (queries float32, targets, weights float32) as tensors.
 
     Args:
         queries: [P, D].
@@ -18,7 +18,7 @@ def checked(queries, items, targets, weights):
         weights: [P]; None: 1 / P each.
 
     Raises:
-        ValueError: If a shape does not fit the others.
+        ValueError: If an argument has another number of axes or another width.
     """
     queries = with_axes("queries", queries, ["P", "D"])
     targets = with_axes("targets", targets, ["P"])

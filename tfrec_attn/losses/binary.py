@@ -25,7 +25,7 @@ def bce(queries, items, targets, negatives, weights=None):
         ValueError: If an argument has another number of axes or another width.
 
     Reference:
-        Kang and McAuley, ICDM 2018 (K = 1).
+        Kang and McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018 (K = 1).
     """
     return _binary(queries, items, targets, negatives, 1.0, weights)
 
@@ -33,20 +33,20 @@ def bce(queries, items, targets, negatives, weights=None):
 def gbce(queries, items, targets, negatives, num_items, t=0.75, weights=None):
     """Returns the generalised binary cross entropy, gSASRec's loss.
 
-    A smaller weight of targets makes up for the overconfidence that negative sampling causes.
+    Negative sampling makes models overconfident. A smaller weight of targets compensates for it.
 
         loss = sum over p of weights[p] (-beta ln s(q_p . v_target) - sum_k ln(1 - s(q_p . v_k)))
         beta = alpha (t (1 - 1 / alpha) + 1 / alpha) = 1 - t (1 - alpha)
         alpha = K / (num_items - 1)
 
-    With t = 0 this is `bce`; with t = 1 sigmoids of scores are calibrated probabilities.
+    With t = 0 this is `bce`. With t = 1 the sigmoids of the scores are calibrated probabilities.
 
     Args:
         queries: Float [P, D].
         items: Float [N, D]; a variable gets a sparse gradient.
         targets: Int [P], rows of `items`.
         negatives: Int [P, K], rows of `items`.
-        num_items: Number of items that negatives are drawn from, with the target; at least 2.
+        num_items: Number of items that negatives are drawn from, including the target; at least 2.
         t: Calibration in [0, 1]. Default 0.75, which the paper recommends with 256 negatives.
         weights: Float [P]; default 1 / P.
 
@@ -61,7 +61,8 @@ def gbce(queries, items, targets, negatives, num_items, t=0.75, weights=None):
         The authors' code divides the sum by K + 1.
 
     Reference:
-        Petrov and Macdonald, RecSys 2023.
+        Petrov and Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation Trained
+        with Negative Sampling", RecSys 2023.
     """
     if num_items < 2:
         raise ValueError(f"num_items must be at least 2, but is {num_items}.")

@@ -2,17 +2,17 @@
 
 import tensorflow as tf
 
-# Features that are not inputs of a query.
+# Features that a query does not depend on.
 _LABELS = ("targets", "negatives", "normalizer", "sample_weight", "target", "seen")
 
 
 def inputs_of(features: dict) -> dict:
-    """Returns the features that a query is made of, without targets, negatives and weights."""
+    """Returns the features that a query depends on, without targets, negatives and weights."""
     return {name: value for name, value in features.items() if name not in _LABELS}
 
 
 def with_wide_ids(features: dict) -> dict:
-    """Returns features with ids as int64, which a GPU computes with; int32 stays on its host."""
+    """Returns features with int64 ids, because TensorFlow computes int32 on the host of a GPU."""
     return {
         name: tf.cast(value, tf.int64) if value.dtype == tf.int32 else value
         for name, value in features.items()
@@ -28,14 +28,14 @@ def latest_events(inputs: dict, length: int | tf.Tensor) -> dict:
 
 
 def sequences_of(inputs: dict) -> tuple[tf.Tensor, tf.Tensor | None]:
-    """Returns which events are real, and of which sequence, for the layers of an encoder.
+    """Returns which events are real, and to which sequence they belong, for an encoder.
 
     Args:
         inputs: Features, packed or not; see `tfrec_attn.losses.packing.pack`.
 
     Returns:
-        (mask bool [B, L], None), or for packed features (numbers of the sequences int [R, W],
-        ages int [R, W]).
+        (mask bool [B, L], None) or, for packed features, (sequence numbers int [R, W], ages int
+        [R, W]).
     """
     if "sequence" in inputs:
         return inputs["sequence"], inputs["age"]

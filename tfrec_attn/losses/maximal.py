@@ -11,7 +11,7 @@ def bpr_max(queries, items, targets, negatives, penalty=1.0, weights=None):
         loss = sum over p of weights[p] (-ln sum_k w_k s(r_target - r_k) + penalty sum_k w_k r_k^2)
         r_j = q_p . v_j,    w = softmax of r over the negatives,    s(x) = 1 / (1 + exp(-x))
 
-    A negative that is the target of a position is left out there. Where all are, the loss is 0.
+    A position leaves out negatives that are its target. Without another negative, its loss is 0.
 
     Args:
         queries: Float [P, D].
@@ -67,6 +67,6 @@ def _scores(queries, items, targets, negatives, weights):
     sampled = tf.matmul(queries, rows_of(items, negatives), transpose_b=True)
     hit = tf.equal(tf.cast(targets, tf.int64)[:, tf.newaxis], tf.cast(negatives, tf.int64))
     log_weights = tf.nn.log_softmax(tf.where(hit, tf.float32.min, sampled))
-    # The softmax of no negative at all would be uniform over the hits.
+    # Without a negative, the softmax would be uniform over the hits.
     weights = tf.where(tf.reduce_all(hit, axis=1), 0.0, weights)
     return true, sampled, log_weights, weights

@@ -2,9 +2,9 @@
 
 An objective is called with (model, features, training, micro_batches) and returns (loss to
 minimise, summed loss of the examples, number of examples). Features can come from one replica, and
-from one of several micro-batches; the losses of all replicas and micro-batches add up to that of
-the whole batch. Replicas need not exchange counts, because weights are features or follow from the
-static size of the batch.
+from one of several micro-batches. The losses of all replicas and micro-batches add up to the loss
+of the whole batch. Replicas exchange no counts: the weight of an example is a feature, or follows
+from the number of examples of the replica.
 """
 
 import itertools
@@ -19,23 +19,23 @@ from tfrec_attn.layers.whole_tables import whole_tables
 from tfrec_attn.losses.features import inputs_of, latest_events
 from tfrec_attn.losses.packing import pack
 
-# Sequences of a batch, sorted by length, are cut into groups at these shares: in most logs half of
-# the sequences are short and few are long.
+# The sequences of a batch, sorted by length, are cut into groups at these shares. In most logs,
+# half of the sequences are short and few are long.
 _LENGTH_QUANTILES = (0.5, 0.75, 0.9)
-# Sequences of a smaller batch are one group: a group costs more than the padding of a few rows.
+# A smaller batch is one group, because another group costs more than the padding of a few rows.
 _ROWS_TO_SPLIT = 100
 
-# The batches that a model trains on, by `trains_on`.
+# `trains_on` of a model -> class of its batches.
 _STREAMS = {"windows": "Windows", "next_items": "NextItems", "masked_items": "MaskedItems"}
 
 
 class Distillation:
-    """Distillation of item transitions as an addition to an objective.
+    """Distillation of item transitions, which adds a loss to an objective.
 
     Args:
-        layer: A `TransitionDistillation`, or a layer that returns the loss of the same call, such
-            as `GraphRegularization`.
-        weight: Weight of its loss.
+        layer: A `TransitionDistillation`, or a layer with the same arguments of `call`, such as
+            `GraphRegularization`.
+        weight: Weight of the loss of the layer.
     """
 
     def __init__(self, layer, weight):
@@ -48,7 +48,7 @@ class Distillation:
         Args:
             model: A `SequenceModel`.
             items: Input items, int [P].
-            weights: Weights of their positions in the loss, [P].
+            weights: Weight of each item in the loss, [P].
             training: Whether to apply dropout.
 
         Returns:
@@ -64,17 +64,17 @@ class Distillation:
 
 
 class _Objective:
-    """The loss of a kind of batches.
+    """Base of the objectives, each for one kind of batches.
 
     Args:
         loss: A `Loss` that takes these batches.
         reduction: "sum" or "mean" over the examples.
         distillation: A `Distillation`, or None.
-        keywords: Further keywords of the loss's function.
-        softmax_precision: Type of the products of softmax losses.
+        keywords: Further keyword arguments of the function of the loss.
+        softmax_precision: Type of the matrix products of softmax losses.
 
     Attributes:
-        shared: Names of features that each micro-batch gets as a whole.
+        shared: Names of the features that each micro-batch gets as a whole.
         ndims: Number of dimensions of each feature.
         smoothing: An `EmbeddingSmoothing` of the item vectors in the loss, or None.
     """
@@ -115,8 +115,8 @@ class WindowObjective(_Objective):
     """The loss of windows; a target 0 is padding.
 
     Features: "user" [B], "history" [B, L], "targets" [B, T], "negatives" [B, T or 1, K], and
-    optionally "sample_weight" [B] with "normalizer" [B], 1 / the sum of the whole batch's weights.
-    A distillation weighs each window as the loss does, and the items of a window equally.
+    optionally "sample_weight" [B] with "normalizer" [B], 1 / sum of the weights of the whole batch.
+    In a distillation, a window has the same weight as in the loss, divided equally among its items.
     """
 
     def __call__(self, model, features, training, micro_batches=1):
@@ -128,7 +128,7 @@ class WindowObjective(_Objective):
             weight = (
                 tf.math.divide_no_nan(1.0, count * replicas * micro_batches)
                 if sample_weight is None
-                # A replica can get no example.
+                # The batch of a replica can be empty.
                 else tf.reduce_sum(features["normalizer"][:1])
             )
         summed = self._sum_over_scores if self.loss.of == "scores" else self._sum_over_positions
@@ -182,7 +182,7 @@ class WindowObjective(_Objective):
 
 
 class PositionObjective(_Objective):
-    """The loss of sequences at all positions with a target; 0 is no target.
+    """The loss of sequences at all positions with a target; a target 0 stands for none.
 
     Features: "user" [B], "history" [B, L], "targets" [B, L], "normalizer" [B]; "negatives"
     [B, L, K] for each target, or [B, K] for the whole batch; optionally "sample_weight" [B, L].
@@ -207,7 +207,7 @@ class PositionObjective(_Objective):
 
     def __call__(self, model, features, training, micro_batches=1):
         queries, items, targets, weights, *negatives = self._positions(model, features, training)
-        # The item of a masked position is its target.
+        # The distillation takes the target of a masked position as its item.
         items = tf.where(items > model.num_items, targets, items)
         terms, rest = [], 0.0
         if self.distillation is not None:
@@ -226,8 +226,8 @@ class PositionObjective(_Objective):
     def _positions(self, model, features, training):
         """Returns queries, input items, targets, weights and negatives of positions with a target.
 
-        So that the model computes little padding, the sequences are packed into few rows, or, for a
-        model that does not pack, grouped by length.
+        To compute little padding, sequences are packed into few rows. For a model without
+        `packs_sequences`, they are grouped by length instead.
         """
         inputs, labels = inputs_of(features), [features["targets"], self._weights(features)]
         if self.loss.negatives == "per_target":
@@ -261,7 +261,7 @@ OBJECTIVES = {
 
 
 def _require_length(history, most):
-    """Checks that the packed sequences have no more events than a model has positions."""
+    """Checks that no sequence to be packed has more events than a model has positions."""
     columns = history.shape[1]
     if columns is not None and columns <= most:
         return
@@ -274,8 +274,8 @@ def _require_length(history, most):
 def _of_groups(model, inputs, labels, training):
     """Returns queries, input items and labels of positions with a target.
 
-    The model computes a few groups of sequences of similar length, each cropped to its longest
-    sequence.
+    The model computes a few groups of sequences of similar length. Each group is cropped to its
+    longest sequence.
 
     Args:
         model: A `SequenceModel`.
@@ -289,7 +289,7 @@ def _of_groups(model, inputs, labels, training):
     shares = _LENGTH_QUANTILES if (rows or 0) >= _ROWS_TO_SPLIT else ()
     cuts = [int(rows * share) for share in shares]
     parts = [order[begin:end] for begin, end in itertools.pairwise([0, *filter(None, cuts), None])]
-    # A GPU stops for its host once for the sizes of all parts, and once for the targets below.
+    # A GPU waits for its host once for the lengths of all parts, and once for the targets below.
     widths = tf.stack([tf.reduce_max(tf.gather(lengths, chosen)) for chosen in parts])
     widths = tf.unstack(tf.cast(tf.maximum(widths, 1), tf.int32))
     groups = []
@@ -314,7 +314,7 @@ def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
 
     Args:
         loss: A `Loss`.
-        keywords: Further keywords of its function.
+        keywords: Further keyword arguments of its function.
         model: A `SequenceModel`.
         queries: [P, D].
         targets: Items 1..N, [P].
@@ -346,7 +346,7 @@ def _position_loss(loss, keywords, model, queries, targets, negatives, weights):
 
 
 def _candidate_vectors(model, items):
-    """Returns item vectors that include those of some items [B, C], and their rows, [B, C]."""
+    """Returns (item vectors [R, D'], row of each item [B, C]) for some items [B, C]."""
     whole, tables = whole_tables(), model.item_columns()
     if tables and all(table in whole for table in tables):
         with whole.only(items):
@@ -361,7 +361,7 @@ def _flat(value):
 
 
 def _catalogue_loss(model, terms, precision):
-    """Returns the softmax loss of several (queries, targets from 0, weights) in one pass."""
+    """Returns the summed softmax loss of several (queries, targets from 0, weights) in one pass."""
     if not terms:
         return 0.0
     queries, targets, weights = (tf.concat(parts, axis=0) for parts in zip(*terms, strict=True))

@@ -1,22 +1,22 @@
-"""Sequences of a batch, packed into few rows without much padding."""
+"""Packing of the sequences of a batch into few rows with little padding."""
 
 import tensorflow as tf
 
 
 def pack(inputs: dict) -> tuple[dict, tf.Tensor]:
-    """Packs sequences into rows as long as the longest of them.
+    """Packs sequences into rows of the length of the longest sequence.
 
-    A row is filled with sequences, longest first, until the next one does not fit.
+    Sequences fill a row, longest first, until the next one does not fit.
 
     Args:
         inputs: "history" int64 [B, L], padded on the left, and other features [B, L]. Features [B]
             are left out.
 
     Returns:
-        (features, places). The features are [R, W], R <= B and W <= L, and have further "sequence"
-        int64 [R, W], a number for each sequence, 0 at padding, and "age" int64 [R, W], how many
-        events of the sequence come later. Places int64 [B, L] are where the events are in the
-        flattened rows; those of padding have no meaning.
+        (features, places). The features are [R, W] with R <= B and W <= L. They also have
+        "sequence" int64 [R, W], the number of the sequence of each event, 0 at padding, and "age"
+        int64 [R, W], the number of later events of the same sequence. `places` int64 [B, L] is the
+        place of each event in the flattened rows; at padding it has no meaning.
     """
     history = inputs["history"]
     rows, columns = tf.unstack(tf.shape(history, tf.int64))
@@ -28,7 +28,7 @@ def pack(inputs: dict) -> tuple[dict, tf.Tensor]:
     places = (first + lengths - columns)[:, tf.newaxis] + tf.range(columns)
     event = tf.where(history > 0)
     place = tf.gather_nd(places, event)[:, tf.newaxis]
-    # A batch without sequences, which a replica can get, is one empty row.
+    # A batch without sequences, which a replica can get, becomes one empty row.
     size = ((tf.reduce_sum(row[-1:]) + 1) * width)[tf.newaxis]
 
     def packed(values):
@@ -49,16 +49,16 @@ def _places_in_order(lengths, width, most):
 
     Args:
         lengths: int64 [B], at most `width`.
-        width: Columns of a row.
-        most: B where it is static, else None.
+        width: Number of columns of a row.
+        most: B if it is static, else None.
     """
     ends, count = tf.cumsum(lengths), tf.size(lengths, tf.int64)
     begins = ends - lengths
-    # The first sequence of the row that follows a row beginning at each sequence; B: none.
+    # If a row begins with sequence i, the next row begins with sequence jump[i]; B: no next row.
     jump = tf.searchsorted(ends, begins + width, side="right", out_type=tf.int64)
     jump = tf.concat([jump, [count]], axis=0)
     starts = tf.zeros([1], tf.int64)
-    # Twice as many rows each time.
+    # Each pass finds twice as many rows as the one before.
     for _ in range(((most or 2**20) - 1).bit_length()):
         starts = tf.concat([starts, tf.gather(jump, starts)], axis=0)
         jump = tf.gather(jump, jump)

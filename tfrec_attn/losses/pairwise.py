@@ -1,4 +1,4 @@
-"""Losses over the scores of pairs of a target and a sampled negative."""
+"""Losses of the scores of pairs of a target and a sampled negative."""
 
 import tensorflow as tf
 
@@ -12,7 +12,7 @@ def hinge(positive, negative, mask=None, *, margin=0.5):
         positive: Float [B, T], scores of the targets.
         negative: Float [B, T, K], scores of each target's negatives, or [B, 1, K] for all targets.
         mask: Bool [B, T], True for a real target; None: all are.
-        margin: In units of the score. Default 0.5.
+        margin: Smallest score difference without loss, in units of the score. Default 0.5.
 
     Returns:
         float32 [B].
@@ -45,7 +45,7 @@ def bpr(positive, negative, mask=None):
 def warp(positive, negative, mask=None, *, num_items, margin=0.5):
     """Returns the weighted approximate-rank pairwise loss of each example, CML's loss.
 
-    Only the negative with the highest score counts, by an estimate of the target's rank.
+    Only the negative with the highest score has a loss. An estimate of the target's rank weighs it.
 
         loss = sum over t of ln(1 + rank_t) relu(margin - positive_t + max_k negative_tk)
         rank_t = num_items * share of the K negatives with margin - positive_t + negative_tk > 0
@@ -56,8 +56,8 @@ def warp(positive, negative, mask=None, *, num_items, margin=0.5):
         positive: Float [B, T], scores of the targets.
         negative: Float [B, T, K] or [B, 1, K], as for `hinge`.
         mask: Bool [B, T], True for a real target; None: all are.
-        num_items: Number of items that a target is ranked among.
-        margin: In units of the score. Default 0.5.
+        num_items: Number of items among which a target is ranked.
+        margin: As for `hinge`. Default 0.5.
 
     Returns:
         float32 [B].

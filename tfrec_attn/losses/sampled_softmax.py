@@ -8,18 +8,18 @@ from tfrec_attn.losses.arguments import checked, rows_of, with_axes
 def sampled_softmax(
     queries, items, targets, negatives, log_q=None, weights=None, correct_targets=True
 ):
-    """Returns the cross entropy over the target and K sampled negatives, with corrected logits.
+    """Returns the cross entropy over the target and K sampled negatives, with logQ correction.
 
         loss = sum over p of weights[p] (ln (exp(l_target) + sum_k exp(l_k)) - l_target)
         l_j = q_p . v_j - ln(K Q_j)
 
-    A negative that is the target of a position is left out there (an accidental hit). Time and
-    memory do not depend on N.
+    A position leaves out negatives that are its target (accidental hits). Time and memory do not
+    depend on N.
 
-    With corrected targets the optimal model has the logits of the full softmax (Jean et al., as in
-    `tf.nn.sampled_softmax_loss`; Yi et al.), but the loss is lower. Without, the sum over k is an
-    unbiased estimate of the full sum over the other items, and loss and gradients converge to those
-    of `softmax` as K grows (Bengio and Senecal).
+    With `correct_targets=True`, the optimal model has the logits of the full softmax (Jean et al.,
+    as in `tf.nn.sampled_softmax_loss`; Yi et al.), but the loss is lower. With
+    `correct_targets=False`, the sum over k is an unbiased estimate of the full sum over the other
+    items, and loss and gradients converge to those of `softmax` as K grows (Bengio and Senecal).
 
     Args:
         queries: Float [P, D].
@@ -28,7 +28,8 @@ def sampled_softmax(
         negatives: Int [K], rows of `items` drawn from Q, shared by all positions.
         log_q: Float [N], ln Q_j; default uniform, Q_j = 1 / N.
         weights: Float [P]; default 1 / P.
-        correct_targets: Whether to correct l_target (default); False: l_target = q_p . v_target.
+        correct_targets: Whether to correct l_target. False: l_target = q_p . v_target. Default
+            True.
 
     Returns:
         float32 scalar.
@@ -58,7 +59,7 @@ def sampled_softmax(
 
 
 def _log_count(rows, items, negatives, log_q):
-    """Returns the logarithm of the expected count of rows among the negatives."""
+    """Returns ln(K Q_j), the logarithm of the expected count of each row among the negatives."""
     total = tf.math.log(tf.cast(tf.shape(negatives)[0], tf.float32))
     if log_q is None:
         return total - tf.math.log(tf.cast(tf.shape(items)[0], tf.float32))

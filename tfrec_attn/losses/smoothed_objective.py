@@ -1,12 +1,12 @@
-"""A training objective for which item vectors are smoothed along a graph."""
+"""A training objective with item vectors that are smoothed along a graph."""
 
 from tfrec_attn.layers.embedding_table import reading
 
 
 class SmoothedObjective:
-    """The loss of a batch in which the item tables of a model have smoothed rows.
+    """An objective whose loss is computed with smoothed rows of the item tables.
 
-    The loss trains the rows that are smoothed.
+    Its gradients are those of the rows before smoothing.
 
     Args:
         objective: One of `tfrec_attn.losses.objectives`.

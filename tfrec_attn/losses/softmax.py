@@ -6,11 +6,11 @@ import tensorflow as tf
 
 from tfrec_attn.losses.arguments import checked
 
-# Logits in memory at once for a small catalogue: fewer are slower, more are not faster
+# Number of logits in memory for a small catalogue. Fewer are slower, and more are not faster
 # (benchmarks/softmax.py).
 TILE = 2**22
 
-# Between these the logarithm of a probability is exact to 1e-4.
+# Between these, the logarithm of a float32 probability is exact to 1e-4.
 _LEAST, _MOST = 1e-30, 0.999
 
 
@@ -27,22 +27,24 @@ def softmax(
 
         loss = sum over p of weights[p] (ln sum_j exp(q_p . v_j) - q_p . v_target)
 
-    A tile is the logits of some positions for all items. The forward pass computes the loss and
-    both gradients of one tile after the other, by three matrix products; the backward pass scales
-    these gradients. There is no second derivative.
+    A tile holds the logits of some positions for all items. The forward pass computes the loss and
+    both gradients of one tile after the other, with three matrix products for each tile. The
+    backward pass scales these gradients. There is no second derivative.
 
     Args:
         queries: Float [P, D]; P may be 0.
         items: Float [N, D], N > 0; a variable gets a dense gradient.
         targets: Int [P], rows of `items`.
         weights: Float [P]; default 1 / P. Their gradient is the loss of each position.
-        tile: Largest number of logits in memory, at least 1; N where it is smaller. Default: 2**22
-            or N * D, the larger. The gradients aside, memory is twice the tile.
-        gradients: False computes no gradients, in a third of the time; the result is a constant.
-        products: Type of the matrix products, "float32" (default) or "bfloat16": that of their
-            factors and results, which are queries, items, logits and probabilities. Exponentials
-            and all other sums are in float32, as are the loss, what a position's target adds to
-            the gradients, and the gradients that are returned.
+        tile: Largest number of logits in memory, at least 1. A tile always has the N logits of one
+            position. Default: the larger of 2**22 and N * D. Without the gradients, the loss needs
+            twice the memory of a tile.
+        gradients: Whether to compute gradients. False takes a third of the time, and the result
+            is a constant. Default True.
+        products: Type of the factors and the results of the matrix products: "float32" (default)
+            or "bfloat16". Everything else is in float32: exponentials and other sums, the loss, the
+            part of the gradients that comes from the target of a position, and the returned
+            gradients.
 
     Returns:
         float32 scalar.
@@ -78,7 +80,7 @@ def softmax(
 
         def gradient(upstream):
             found = to_queries, to_items, losses
-            # A pass over the table less.
+            # This saves a pass over the table.
             return found if tf.get_static_value(upstream) == 1.0 else [upstream * x for x in found]
 
         return tf.reduce_sum(constants[3] * losses), gradient
@@ -87,14 +89,14 @@ def softmax(
 
 
 def _tiled_softmax(queries, items, targets, weights, tile, gradients, products):
-    """Returns losses [P], and gradients of their weighted sum to queries and items, or None."""
+    """Returns losses [P], and the gradients of their weighted sum by queries and items, or None."""
     positions, count = tf.shape(queries)[0], tf.shape(items)[0]
     rows = (
         tf.maximum(TILE // count, tf.shape(items)[1])
         if tile is None
         else tf.maximum(min(tile, tf.int32.max) // count, 1)
     )
-    # Tiles of equal size, with less than one row of padding for each; padding has weight 0.
+    # The tiles have equal size, with less than one row of padding each. Padding has the weight 0.
     tiles = tf.maximum(-(-positions // rows), 1)
     rows = -(-positions // tiles)
     targets = tf.cast(targets, tf.int64)
@@ -130,8 +132,8 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients, products):
     losses = _negative_log(found, parts[:2], items)
     if not gradients:
         return losses, None, None
-    # The products have the probabilities of targets only in float32: near 1, a rounded one is worth
-    # more than all others.
+    # In float32 the products include the probabilities of the targets. In bfloat16 they leave them
+    # out, because the rounding error of a probability near 1 exceeds all other probabilities.
     missing = 1.0 if products == "float32" else (1.0 - found)[:, tf.newaxis]
     to_items = tf.tensor_scatter_nd_sub(
         tf.transpose(to_items), targets[:, tf.newaxis], missing * weighted
@@ -141,12 +143,12 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients, products):
 
 
 def _entries(targets):
-    """Returns the indices of the targets' entries in a tile, [rows, 2]."""
+    """Returns the indices of the targets in a tile, [rows, 2]."""
     return tf.stack([tf.range(tf.shape(targets, tf.int64)[0]), targets], axis=1)
 
 
 def _split(x, tiles, rows):
-    """Returns a tensor [P, ...] as tiles [tiles, rows, ...], filled with zeros."""
+    """Returns a tensor [P, ...] as tiles [tiles, rows, ...], padded with zeros."""
     sizes = tf.shape(x)[1:]
     # tf.pad has no GPU kernel for int64.
     padding = tf.zeros(tf.concat([[tiles * rows - tf.shape(x)[0]], sizes], axis=0), x.dtype)
@@ -159,10 +161,10 @@ def _join(parts, positions):
 
 
 def _negative_log(probability, parts, items):
-    """Returns -ln of the targets' probabilities [P], of tiles of queries and targets.
+    """Returns -ln of the targets' probabilities [P].
 
-    If one is too small for float32, or all are so close to 1 that their losses are lost, all losses
-    are computed from the logits, by one more product:
+    If a probability is too small for float32, or if all are so close to 1 that the losses are not
+    exact, all losses are computed from the logits, with one more product for each tile:
 
         loss = softplus(ln sum over the other items exp(l_j) - l_target)
     """

@@ -1,4 +1,4 @@
-"""The losses by name, and the batches and arguments of each."""
+"""The losses by name, with their batches and arguments."""
 
 import inspect
 from collections.abc import Callable
@@ -26,7 +26,7 @@ KEYWORDS = (
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss that `train.loss` can name.
+    """A loss function, with the batches and arguments that it takes.
 
     Attributes:
         function: With `of="scores"`: (positive [B, T], negative [B, T, K] or [B, 1, K], mask bool
@@ -37,7 +37,8 @@ class Loss:
         negatives: "per_target" (default): K for each target, [P, K]. "shared": K for the whole
             batch, [K]. "none": `items` is the whole catalogue, and there are no negatives.
         batches: The kinds of batches that the loss takes. Default: all.
-        keywords: Further keywords of `function` and their values, by names in `KEYWORDS`.
+        keywords: Further keyword arguments of `function`: keyword -> name of its value in
+            `KEYWORDS`.
 
     Raises:
         ValueError: If an attribute is not one of its choices.
@@ -103,7 +104,7 @@ LOSSES = {
 
 
 def as_loss(loss: "str | Loss | Callable") -> Loss:
-    """Returns a `Loss`, that of a name, or that of a function of scores.
+    """Returns the `Loss` of a name or of a function of scores; a `Loss` is returned as it is.
 
     Raises:
         ValueError: If there is no such name, or the function takes other arguments.
@@ -115,7 +116,7 @@ def as_loss(loss: "str | Loss | Callable") -> Loss:
             raise ValueError(f"loss must be one of {', '.join(LOSSES)}, but is {loss!r}.")
         return LOSSES[loss]
     try:
-        # Losses of Keras take three arguments too, but labels and predictions.
+        # Losses of Keras take three arguments too, but these begin with labels and predictions.
         if isinstance(loss, (tf.keras.losses.Loss, type)):
             raise TypeError
         inspect.signature(loss).bind(None, None, None)
