@@ -16,23 +16,25 @@ class AttRec(SequenceModel):
         m = aggregate of softmax(q k^T / sqrt(D)) x
         q = relu((x + TE) Wq),   k = relu((x + TE) Wk),   x = X[latest L items]
 
-    The score of an unknown user (0) is the short-term part, and that of an empty history the
-    long-term part, each with its weight; with neither, all scores are 0.
+    For an unknown user (0), the score is the short-term part with its weight. For an empty history,
+    it is the long-term part with its weight. Without both, all scores are 0.
 
     Args:
         num_users: M.
         num_items: N.
-        max_length: L, latest items of the history. Default 5.
+        max_length: L, number of latest items of the history. Default 5.
         dim: D, width of the tables X [N, D], U [M, D], V [N, D]. Default 100.
-        user_weight: w in [0, 1]; 0 is the short-term part only, 1 the long-term part. Default 0.2.
-        tied: Whether Wq = Wk (default).
+        user_weight: w in [0, 1]; 0 is the short-term part only, 1 the long-term part only. Default
+            0.2.
+        tied: Whether Wq = Wk. Default True.
         diagonal: The attention of an item to itself is set to 0 "after" the softmax (default), is
             left out "before" it, or remains ("keep").
         aggregation: "mean" (default), "sum", "max" or "min" of the attended items.
         max_norm: Largest norm of the tables' rows. Default 1; None: no limit.
-        stddev: Of the tables' initial values. Default 0.001.
-        self_attention: False makes m the aggregate of x, as in the paper's ablation study; `tied`,
-            `diagonal` and `time_signal` then have no effect. Default True.
+        stddev: Standard deviation of the tables' initial values. Default 0.001.
+        self_attention: Whether to apply attention. False makes m the aggregate of x, as in the
+            paper's ablation study; `tied`, `diagonal` and `time_signal` then have no effect.
+            Default True.
         time_signal: Whether the position encoding TE is added to query and key. Default True.
         max_wavelength: Base of the sinusoids' wavelengths, in positions. Default 10000.
 
@@ -113,7 +115,7 @@ class AttRec(SequenceModel):
         )
 
     def attention(self, features):
-        """Returns the weights of the items' vectors in m; for "max" and "min" those of "mean"."""
+        """Returns the weights of the item vectors in m; for "max" and "min", those of "mean"."""
         history = features["history"]
         real = history > 0
         weights = tf.reduce_sum(self._attend(history, real)[1], axis=1)

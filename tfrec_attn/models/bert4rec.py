@@ -17,32 +17,33 @@ from tfrec_attn.models.base import SequenceModel
 class BERT4Rec(SequenceModel):
     """Scores items by a bidirectional encoder of the history with a mask at its end.
 
-        x = dropout(LayerNorm(E[history] + P))      masked items have the vector m instead
+        x = dropout(LayerNorm(E[history] + P))      the vector of a masked item is m
         h = blocks(x)                               see `PostNormBlock`
         t = LayerNorm(gelu(h W + c))
         score(j) = t_mask . E_j + b_j
 
-    The attention is that of the last block, mean over its heads.
+    The attention is that of the last block, averaged over its heads.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history, with the mask. Default 50.
+        max_length: L, number of latest items of the history, including the mask. Default 50.
         dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
-        num_blocks: Blocks of the encoder. Default 2.
-        num_heads: Heads of each attention, a divisor of D. Default 2.
+        num_blocks: Number of blocks. Default 2.
+        num_heads: Number of heads of each attention, a divisor of D. Default 2.
         dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or an output
             of an attention or a network, in training. Default 0.2.
-        stddev: Of the initial item vectors, positions and m. Default 0.02.
+        stddev: Standard deviation of the initial item vectors, positions and m. Default 0.02.
 
     Shapes:
         "history" int [B, L], N + 1 is a masked item -> queries [B, D + 1], or [B, L, D + 1] at all
         positions; items [N + 1, D + 1].
 
     Deviations:
-        The authors mask copies of each sequence in advance; here each epoch draws new masks.
-        They mask 0.6 of the items of Beauty and 0.2 of MovieLens, train 400,000 steps, with the
-        validation items too, and drop attention weights with a probability of their own.
+        The authors mask copies of each sequence in advance; here each epoch draws new masks. They
+        mask 60 % of the items of Beauty and 20 % of the items of MovieLens. They train 400,000
+        steps, also on the validation items. Attention weights have a dropout probability of their
+        own.
 
     Reference:
         Sun et al., "BERT4Rec: Sequential Recommendation with Bidirectional Encoder Representations
@@ -62,7 +63,7 @@ class BERT4Rec(SequenceModel):
         "train.learning_rate": 1e-3,
         "train.loss": "softmax",
         "train.reduction": "mean",
-        # It learns from few of the positions, and long after the first epochs without a gain.
+        # The metric can rise after many epochs without a gain, because few positions have a loss.
         "train.patience": 30,
     }
 
@@ -111,9 +112,9 @@ class BERT4Rec(SequenceModel):
         return tf.concat([t, tf.ones_like(t[:, :, :1])], axis=2), scores * rows
 
     def attention(self, features):
-        """Returns the weight of each event for the mask after it; see `SequenceModel`."""
+        """Returns the weight of each event for the mask after the history; see `SequenceModel`."""
         inputs = latest_events(append_mask(features, self.num_items + 1), self.max_length)
         _, weights = self.encode(inputs, latest_only=True)
-        # Without the mask's own weight. The mask may have taken the place of the earliest event.
+        # The weight of the mask itself is left out. The mask can replace the earliest event.
         events = tf.shape(features["history"])[1]
         return tf.pad(weights[:, 0, :-1], [[0, 0], [1, 0]])[:, -events:]

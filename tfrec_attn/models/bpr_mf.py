@@ -10,7 +10,7 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class BPRMF(SequenceModel):
-    """Scores items by the inner product with a user vector, whatever the history.
+    """Scores items by the inner product with a user vector, independently of the history.
 
         score(j) = U_u . V_j + b_j
 
@@ -22,14 +22,14 @@ class BPRMF(SequenceModel):
         max_length: L; the scores do not depend on the history. Default 1.
         dim: D, width of the tables U [M, D] and V [N, D]. Default 64.
         bias: Whether items have a bias b [N]. Default True.
-        stddev: Of the initial values of U and V; b starts at 0. Default 0.1.
+        stddev: Standard deviation of the initial U and V; b starts at 0. Default 0.1.
 
     Shapes:
-        "user" int [B] -> queries [B, D + 1]; items [N + 1, D + 1]; without bias D.
+        "user" int [B] -> queries [B, D + 1]; items [N + 1, D + 1]; without bias D columns.
 
     Deviations:
-        From the paper: batches with Adagrad instead of single samples with SGD; one L2 weight for
-        users, positives, negatives and biases.
+        From the paper: training by Adagrad with batches instead of SGD with single samples; one L2
+        weight for users, positives, negatives and biases.
 
     Reference:
         Rendle, Freudenthaler, Gantner, Schmidt-Thieme, "BPR: Bayesian Personalized Ranking from

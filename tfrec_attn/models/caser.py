@@ -13,7 +13,7 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class Caser(SequenceModel):
-    """Scores items by convolutions over the window of the latest items, and by the user.
+    """Scores items by convolutions over a window of the latest items, and by a user vector.
 
         o = WindowConvolution(E[history])
         z = relu(dropout(o) W + c)
@@ -22,23 +22,23 @@ class Caser(SequenceModel):
     Args:
         num_users: M.
         num_items: N.
-        max_length: L, latest items of the history, the window. Default 5.
-        dim: D, width of E [N, D], z and U [M, D]; V [N, 2 D]. Default 50.
-        vertical: Vertical filters. Default 4.
-        horizontal: Horizontal filters of each height. Default 16.
-        max_height: Heights of the horizontal filters are 1 .. `max_height`, at most L; None
-            (default): L. A high window takes a kernel for each.
+        max_length: L, number of items of the window. Default 5.
+        dim: D, width of E [N, D], z and U [M, D]; V is [N, 2 D]. Default 50.
+        vertical: Number of vertical filters. Default 4.
+        horizontal: Number of horizontal filters of each height. Default 16.
+        max_height: Largest height of the horizontal filters, at most L; the heights are
+            1 .. `max_height`, with a kernel each. None (default): L.
         dropout: Probability in [0, 1) of dropping an output of the convolutions in training.
             Default 0.5.
-        stddev: Of the initial rows of E, U and V. Default 0.02.
+        stddev: Standard deviation of the initial E, U and V. Default 0.02.
 
     Shapes:
         "user" int [B], "history" int [B, L] -> queries [B, 2 D + 1]; items [N + 1, 2 D + 1]. An
         unknown user has the vector 0.
 
     Deviations:
-        Padding has the vector 0, so that more padding changes nothing; the authors' code learns it.
-        The authors initialise V with half the deviation of E and U.
+        Padding has the vector 0; in the authors' code its vector is trained. The authors initialise
+        V with half the standard deviation of E and U.
 
     Reference:
         Tang, Wang, "Personalized Top-N Sequential Recommendation via Convolutional Sequence

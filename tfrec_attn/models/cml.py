@@ -11,7 +11,7 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class CML(SequenceModel):
-    """Scores items by the distance to a point of the user, whatever the history.
+    """Scores items by the distance to a point of the user, independently of the history.
 
         score(j) = -|U_u - V_j|^2 + a term that is equal for all j
 
@@ -24,14 +24,14 @@ class CML(SequenceModel):
         max_length: L; the scores do not depend on the history. Default 1.
         dim: D, width of the tables U [M, D] and V [N, D]. Default 100.
         max_norm: Largest norm of a row. Default 1; None: no limit.
-        stddev: Of the initial values. Default 0.1.
+        stddev: Standard deviation of the initial values. Default 0.1.
 
     Shapes:
         "user" int [B] -> queries [B, D + 1]; items [N + 1, D + 1].
 
     Deviations:
-        Without the covariance loss and without item features. The authors' code adds the signed
-        covariances of the dimensions, where the paper has their squares.
+        The covariance loss and item features are left out. For that loss, the authors' code sums
+        the signed covariances of the dimensions, and the paper sums their squares.
 
     Reference:
         Hsieh, Yang, Cui, Lin, Belongie, Estrin, "Collaborative Metric Learning", WWW 2017.

@@ -1,4 +1,4 @@
-"""Decayed transitions: the items that followed those of the history, also after some steps."""
+"""Decayed transitions: the items that followed the items of the history within some steps."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from tfrec_attn.layers.embedding_table import EmbeddingTable
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.models.base import SequenceModel
 
-# Below all sums of counts, so that it only ranks items without any.
+# Smaller than all sums of counts, so that the ties only rank items without counts.
 _TIES = 1e-6
 
 
@@ -27,27 +27,28 @@ class DecayedTransitions(SequenceModel):
         R[i, j] = (sum of d^-decay over pairs with j d steps after i, d <= span,
                    + backward * the same with j d steps before i) / events of j^popularity_power
 
-    The pairs are those of the training events. b_j in [0, 1e-6) ranks the items without a pair, in
-    the order of popularity.
+    The pairs are those of the training events. b_j in [0, 1e-6) ranks the items without a pair by
+    popularity.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
-        span: Most steps d between two items. Default 50.
-        decay: Exponent of the steps. Default 0.5.
+        max_length: L, number of latest items of the history. Default 50.
+        span: Largest number of steps d between two items. Default 50.
+        decay: Exponent of the number of steps. Default 0.5.
         backward: Weight of the pairs in the opposite order; 0 (default): none.
         popularity_power: Exponent of the number of training events. Default 0.25.
         recency: Exponent of the position in the history. Default 1.
-        neighbours: Items that a row of R keeps, those with the greatest values. Default 200.
+        neighbours: Number of items that a row of R keeps, those with the largest values. Default
+            200.
 
     Shapes:
         "history" int [B, L] -> queries [B, 1], all 1; items [N + 1, 1], the b_j. The sum over the
         history is a sparse term of the scores.
 
     Deviations:
-        Sequential rules count the last item only (`recency=100`), with `span=10`, `decay=1` and
-        `neighbours=20`.
+        Sequential rules use only the last item (`recency=100`), with `span=10`, `decay=1`,
+        `popularity_power=0` and `neighbours=20`.
 
     Reference:
         Ludewig, Jannach, "Evaluation of Session-based Recommendation Algorithms", UMUAI 2018

@@ -20,27 +20,27 @@ class ESASRec(SequenceModel):
         h = blocks(x)                  see `GatedResidualBlock`
         score(j) = h_latest . E_j
 
-    The attention is that of the last block, mean over its heads.
+    The attention is that of the last block, averaged over its heads.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
+        max_length: L, number of latest items of the history. Default 50.
         dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
-        num_blocks: Blocks of the stack. Default 1.
-        num_heads: Heads of each attention, a divisor of D. Default 1.
+        num_blocks: Number of blocks. Default 1.
+        num_heads: Number of heads of each attention, a divisor of D. Default 1.
         dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or an output
             of an attention or a network, in training. Default 0.2.
-        stddev: Of the initial item vectors and positions. Default 0.01.
+        stddev: Standard deviation of the initial item vectors and positions. Default 0.01.
 
     Shapes:
         "history" int [B, L] -> queries [B, D], or [B, L, D] at all positions; items [N + 1, D].
-        The scores of an empty history are finite, without meaning.
+        The scores of an empty history are finite but have no meaning.
 
     Deviations:
         The paper trains with a sampled softmax of 256 uniform negatives for each position. The
-        recommended loss is the softmax that it estimates; negatives of `sampled_softmax` are shared
-        by a batch.
+        recommended loss is the full softmax, which a sampled softmax estimates. All positions of a
+        batch share the negatives of `sampled_softmax`.
 
     Reference:
         Tikhonovich et al., "eSASRec: Enhancing Transformer-based Recommendations in a Modular

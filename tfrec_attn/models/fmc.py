@@ -10,28 +10,28 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class FMC(SequenceModel):
-    """Scores items by how likely they follow the latest items, for all users alike.
+    """Scores items by how likely they follow the latest items, equally for all users.
 
         score(j) = mean of P_i . F_j over the latest L items i, + b_j with `bias`
 
-    The item before and the item after have different tables: with one table, i would follow j as
-    often as j follows i.
+    The previous and the next item have different tables. With one table, i would follow j as often
+    as j follows i.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 1.
+        max_length: L, number of latest items of the history. Default 1.
         dim: D, width of the tables P [N, D] and F [N, D]. Default 64.
         bias: Whether items have a bias b [N]. Default False.
-        stddev: Of the initial values of P and F. Default 0.1.
+        stddev: Standard deviation of the initial P and F. Default 0.1.
 
     Shapes:
-        "history" int [B, L] -> queries [B, D]; items [N + 1, D]; with bias D + 1. The scores of an
-        empty history are 0, or the biases.
+        "history" int [B, L] -> queries [B, D]; items [N + 1, D]; with bias D + 1 columns. The
+        scores of an empty history are 0, or the biases.
 
     Deviations:
-        From the paper: a basket is the latest L items; the factors of the pairs (previous, next)
-        alone; batches with Adagrad instead of single samples with SGD.
+        From the paper: a basket is the latest L items; only the factors of the pairs (previous,
+        next) remain; training by Adagrad with batches instead of SGD with single samples.
 
     Reference:
         Rendle, Freudenthaler, Schmidt-Thieme, "Factorizing Personalized Markov Chains for

@@ -19,26 +19,26 @@ class FMLPRec(SequenceModel):
         h = blocks(x)                             see `FilterBlock`
         score(j) = h_latest . E_j
 
-    A filter is circular over the window, and so not causal: an example has one target, the item
-    after its history. Histories are padded to L, in training and for requests alike.
+    A filter is circular over the window and therefore not causal. An example thus has one target,
+    the item after its history. Histories are padded to L in training and in requests.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
+        max_length: L, number of latest items of the history. Default 50.
         dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
-        num_blocks: Blocks, of a filter and a network each. Default 2.
+        num_blocks: Number of blocks; each has a filter and a network. Default 2.
         dropout: Probability in [0, 1) of dropping a feature of x, or an output of a filter or a
             network, in training. Default 0.5.
-        stddev: Of the initial item vectors, positions and filters. Default 0.02.
+        stddev: Standard deviation of the initial item vectors, positions and filters. Default 0.02.
 
     Shapes:
         "history" int [B, L] -> queries [B, D]; items [N + 1, D]. The scores of an empty history are
         finite, without meaning.
 
     Deviations:
-        In the authors' code a padded position has the vector LayerNorm(P). They train with one
-        sampled negative; the recommended loss is the softmax.
+        A padded position has the vector 0; in the authors' code it has LayerNorm(P). The authors
+        train with one sampled negative; the recommended loss is the softmax.
 
     Reference:
         Zhou et al., "Filter-enhanced MLP is All You Need for Sequential Recommendation", WWW 2022

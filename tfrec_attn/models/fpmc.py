@@ -14,24 +14,25 @@ class FPMC(SequenceModel):
 
         score(j) = U_u . V_j + mean of P_i . F_j over the latest L items i, + b_j with `bias`
 
-    An unknown user, and an empty history, leave out their term. All four tables are different.
+    The term of an unknown user, or of an empty history, is 0. All four tables are different.
 
     Args:
         num_users: M.
         num_items: N.
-        max_length: L, latest items of the history. Default 1.
+        max_length: L, number of latest items of the history. Default 1.
         dim: D, width of the tables U [M, D], V [N, D], P [N, D] and F [N, D]. Default 64.
         bias: Whether items have a bias b [N]. Default False.
-        stddev: Of the initial values of the four tables. Default 0.1.
+        stddev: Standard deviation of the initial values of the four tables. Default 0.1.
 
     Shapes:
-        "user" int [B], "history" int [B, L] -> queries [B, 2 D]; items [N + 1, 2 D]; with bias one
-        more column.
+        "user" int [B], "history" int [B, L] -> queries [B, 2 D]; items [N + 1, 2 D]; with bias
+        2 D + 1 columns.
 
     Deviations:
         From the paper: a basket is the latest L items; the term of user and previous item, which is
-        equal for all j, is left out; negatives are items without a training event of the user, and
-        not only items outside the basket; batches with Adagrad instead of single samples with SGD.
+        equal for all j, is left out; negatives exclude all items of the user's training events, and
+        not only those of the basket; training by Adagrad with batches instead of SGD with single
+        samples.
 
     Reference:
         Rendle, Freudenthaler, Schmidt-Thieme, "Factorizing Personalized Markov Chains for

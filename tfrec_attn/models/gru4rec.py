@@ -22,22 +22,21 @@ class GRU4Rec(SequenceModel):
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
+        max_length: L, number of latest items of the history. Default 50.
         dim: D, width of the item vectors E [N, D] and of the state. Default 64.
-        dropout: Probability in [0, 1) of dropping a feature of x, and of h, in training.
-            Default 0.5.
-        stddev: Of the initial item vectors. Default 0.05.
+        dropout: Probability in [0, 1) of dropping a feature of x or of h in training. Default 0.5.
+        stddev: Standard deviation of the initial item vectors. Default 0.05.
 
     Shapes:
         "history" int [B, L] -> queries [B, D + 1], or [B, L, D + 1] at all positions; items
         [N + 1, D + 1]. The scores of an empty history are b.
 
     Deviations:
-        One table of items for input and output, the best setting of the authors' code. They train
-        on sessions side by side and carry the state from batch to batch; here each example is a
-        sequence from its start. The losses of the papers are `train.loss=bpr_max`, `top1_max`, and
-        `sampled_softmax` with `train.sampling=popularity` and `train.sampling_power`; their
-        negatives do not contain the other targets of the batch.
+        Input and output share one item table, which is the best setting of the authors' code. The
+        authors train on parallel sessions and carry the state from batch to batch; here each
+        example is a sequence from its start. The losses of the papers are `train.loss=bpr_max`,
+        `top1_max`, and `sampled_softmax` with `train.sampling=popularity` and
+        `train.sampling_power`. Here, their negatives do not contain the other targets of the batch.
 
     Reference:
         Hidasi et al., "Session-based Recommendations with Recurrent Neural Networks", ICLR 2016

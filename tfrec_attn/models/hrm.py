@@ -16,22 +16,21 @@ class HRM(SequenceModel):
 
         score(j) = pool2(U_u, pool1(V_i over the latest L items i)) . V_j
 
-    Each pooling is the largest value or the mean of each coordinate. Padding and an unknown user
-    are left out.
+    A pooling takes the maximum or the mean of each coordinate, without padding and unknown users.
 
     Args:
         num_users: M.
         num_items: N.
-        max_length: L, latest items of the history. Default 2.
+        max_length: L, number of latest items of the history. Default 2.
         dim: D, width of the tables U [M, D] and V [N, D]. Default 64.
         item_pooling: pool1, "max" (default) or "mean".
         user_pooling: pool2, "max" (default) or "mean".
-        stddev: Of the initial values of both tables: with two scales, "max" would choose only from
-            the table with the larger one. Default 0.1.
+        stddev: Standard deviation of the initial values of both tables. With two standard
+            deviations, "max" would choose only from the table with the larger one. Default 0.1.
 
     Shapes:
-        "user" int [B], "history" int [B, L] -> queries [B, D]; items [N + 1, D]. Without a user
-        and items all scores are 0.
+        "user" int [B], "history" int [B, L] -> queries [B, D]; items [N + 1, D]. For an unknown
+        user with an empty history, all scores are 0.
 
     Deviations:
         From the paper: the latest L items instead of the last basket; no dropout in the first
@@ -92,7 +91,7 @@ class HRM(SequenceModel):
 
 
 def _pool(rows, real, pooling):
-    """Returns the largest values or the means of the real rows, [B, L, D] -> [B, D]; 0 of none."""
+    """Returns the maxima or the means of the real rows, 0 without any: [B, L, D] -> [B, D]."""
     real = real[:, :, tf.newaxis]
     if pooling == "max":
         largest = tf.reduce_max(tf.where(real, rows, rows.dtype.min), axis=1)

@@ -1,4 +1,4 @@
-"""HSTU: blocks of attention without a softmax, without event times."""
+"""HSTU: blocks of causal attention without a softmax and without event times."""
 
 from typing import ClassVar
 
@@ -20,31 +20,31 @@ class HSTU(SequenceModel):
         h = blocks(x)                          see `SequentialTransductionUnit`
         score(j) = h_latest . E_j
 
-    The attention is the mean over the heads of the absolute attention of the last block.
+    The attention is that of the last block, averaged over its heads, as an absolute value.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
+        max_length: L, number of latest items of the history. Default 50.
         dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
-        num_blocks: Blocks of the stack. Default 2.
-        num_heads: Heads of each attention, a divisor of D. Default 1.
+        num_blocks: Number of blocks. Default 2.
+        num_heads: Number of heads of each attention, a divisor of D. Default 1.
         dropout: Probability in [0, 1) of dropping a feature of x, or of the gated result of an
             attention, in training. Default 0.2.
-        stddev: Of the initial item vectors and positions. Default 0.02.
-        temperature: None (default), or a number above 0, by which the cosine of h_latest and E_j is
-            divided to be the score instead.
+        stddev: Standard deviation of the initial item vectors and positions. Default 0.02.
+        temperature: None (default) for the score above, or a number above 0 for the score
+            cosine(h_latest, E_j) / temperature.
 
     Shapes:
         "history" int [B, L] -> queries [B, D], or [B, L, D] at all positions; items [N + 1, D].
-        The scores of an empty history are finite, without meaning.
+        The scores of an empty history are finite but have no meaning.
 
     Deviations:
-        Attention has a bias of the relative position only, not of the time between events, so that
+        Attention has a bias of the relative position only, and none of the time between events, so
         requests need no times. Positions count from the latest event. The authors score by the
-        cosine with the temperature 0.05, and train with a sampled softmax of 128 to 512 negatives;
-        the recommended loss is the softmax that it estimates, with which inner products were better
-        on MovieLens-100K and Beauty.
+        cosine with the temperature 0.05, and train with a sampled softmax of 128 to 512 negatives.
+        The recommended loss is the full softmax; with it, the inner product was better than the
+        cosine on MovieLens-100K and Beauty.
 
     Reference:
         Zhai et al., "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for
@@ -102,7 +102,7 @@ class HSTU(SequenceModel):
         return vectors if self.temperature is None else _units(vectors)
 
     def item_columns(self):
-        # The rows of the table and the item vectors differ in length.
+        # With a temperature, the item vectors are not the rows of the table: they have the norm 1.
         return {self.items: 0} if self.temperature is None else {}
 
     def encode(self, features, training=False, latest_only=False):
@@ -115,5 +115,5 @@ class HSTU(SequenceModel):
 
 
 def _units(vectors):
-    """Returns vectors [..., D] with the length 1; zeros remain."""
+    """Returns vectors [..., D] scaled to the norm 1; zeros do not change."""
     return tf.math.l2_normalize(vectors, axis=-1)

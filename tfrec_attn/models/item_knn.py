@@ -12,7 +12,7 @@ from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.layers.support import real_number
 from tfrec_attn.models.base import SequenceModel
 
-# Below all sums of similarities, so that it only ranks items without any.
+# Smaller than all sums of similarities, so that the ties only rank items without similarities.
 _TIES = 1e-6
 
 
@@ -24,22 +24,22 @@ class ItemKNN(SequenceModel):
         W[i, j] = |users of i and j| / (sqrt(|users of i| |users of j|) + shrink),   W[i, i] = 0
 
     The users of an item are those with a training event of it. b_j in [0, 1e-6) ranks the items
-    without a similarity, in the order of popularity.
+    without a similarity by popularity.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
-        neighbours: Items that a row of W keeps, the most similar ones. Default 100.
-        shrink: Added to the denominator of W, so that rare pairs count less. Default 0.
-        recency: Exponent of the position in the history; 0 weighs all items alike. Default 1.
+        max_length: L, number of latest items of the history. Default 50.
+        neighbours: Number of items that a row of W keeps, the most similar ones. Default 100.
+        shrink: Added to the denominator of W, so that rare items count less. Default 0.
+        recency: Exponent of the position in the history; 0 weighs all items equally. Default 1.
 
     Shapes:
         "history" int [B, L] -> queries [B, 1], all 1; items [N + 1, 1], the b_j. The sum over the
         history is a sparse term of the scores.
 
     Deviations:
-        The method of the paper weighs all items of the history alike (`recency=0`).
+        The method of the paper weighs all items of the history equally (`recency=0`).
 
     Reference:
         Deshpande, Karypis, "Item-Based Top-N Recommendation Algorithms", TOIS 2004.

@@ -1,4 +1,4 @@
-"""LightGCN: matrix factorisation of vectors that spread along the graph of users and items."""
+"""LightGCN: matrix factorisation with vectors that spread along the graph of users and items."""
 
 from typing import ClassVar
 
@@ -11,13 +11,13 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class LightGCN(SequenceModel):
-    """Scores items by the inner product with a user vector, both spread along the training events.
+    """Scores items by the inner product of user and item vectors, spread along training events.
 
         score(j) = u . v_j
         (u, v) = mean over the layers 0..K of A^k (U, V)
         A = adjacency of users and items in the training events / sqrt(degree * degree)
 
-    U and V are trained. After each step the model stores what the graph adds to them, so scores,
+    U and V are trained. After each step the model stores what the graph adds to U and V, so scores,
     saved models and exports need no graph. An export contains only the sums. The training command
     sets the graph with `set_training_events`. Without a graph, the model is a matrix factorisation
     by U and V. An unknown user gets the most popular items.
@@ -28,14 +28,14 @@ class LightGCN(SequenceModel):
         max_length: L; the scores do not depend on the history. Default 1.
         dim: D, width of the tables U [M, D] and V [N, D]. Default 64.
         num_layers: K. Default 3; 0: no graph.
-        stddev: Of the initial values of U and V. Default 0.1.
+        stddev: Standard deviation of the initial U and V. Default 0.1.
 
     Shapes:
         "user" int [B] -> queries [B, D]; items [N + 1, D].
 
     Deviations:
-        From the authors' code: each step has gradients of all rows, and L2 applies to all, not only
-        to those of its examples.
+        From the authors' code: L2 applies to all rows at each step, not only to those of its
+        examples.
 
     Reference:
         He, Deng, Wang, Li, Zhang, Wang, "LightGCN: Simplifying and Powering Graph Convolution
@@ -90,7 +90,7 @@ class LightGCN(SequenceModel):
         if not self.num_layers:
             return
         graph = GraphPropagation(self.num_users, self.num_items, users, items, self.num_layers)
-        # A closure: a layer would be saved with the model, and its edges in the configuration.
+        # A closure: Keras would save a layer, and its edges, with the model.
         self._graph = lambda: graph
         self.train_function = None
         self.after_step()
@@ -131,7 +131,7 @@ class LightGCN(SequenceModel):
         return table.rows(ids) if added is None else table.rows(ids) + added.rows(ids)
 
     def _spread_rows(self, table, added, ids, spread):
-        """Returns rows of the sums, whose gradient spreads along the graph to all rows."""
+        """Returns rows of both tables' sum; their gradient spreads along the graph to all rows."""
         value = tf.stop_gradient(self._rows(table, added, ids))
 
         @tf.custom_gradient

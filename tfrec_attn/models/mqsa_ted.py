@@ -19,31 +19,31 @@ class MQSATED(SequenceModel):
         h = alpha short(x) + (1 - alpha) long(x)
         score(j) = h_latest . E_j
 
-    A short query is the latest item, a long one the mean of the latest items. The attention is
-    that of the last block of each stack, mean over its heads, with the weights of the stacks.
+    A short query is the latest item, a long query the mean of the latest items. The attention is
+    the weighted sum, by alpha, of that of the last block of each stack, averaged over its heads.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
+        max_length: L, number of latest items of the history. Default 50.
         dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
-        num_blocks: Blocks of each stack. Default 1.
-        num_heads: Heads of each attention, a divisor of D. Default 1.
+        num_blocks: Number of blocks of each stack. Default 1.
+        num_heads: Number of heads of each attention, a divisor of D. Default 1.
         query_window: Number of items whose mean is a long query. Default 3.
         alpha: Weight of the short queries in [0, 1]; 1 is SASRec's encoder. Default 0.5.
-        dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or a unit
-            or output of a network, in training. Default 0.5.
-        stddev: Of the initial item vectors and positions. Default 0.01.
+        dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or a hidden
+            unit or output of a network, in training. Default 0.5.
+        stddev: Standard deviation of the initial item vectors and positions. Default 0.01.
 
     Shapes:
         "history" int [B, L] -> queries [B, D], or [B, L, D] at all positions; items [N + 1, D].
-        The scores of an empty history are finite, without meaning.
+        The scores of an empty history are finite but have no meaning.
 
     Deviations:
-        From the paper: the stacks are added up before the product with E, which is equal. From the
-        authors' code: the softmax is over the N items, without a column of logit 0 for padding;
-        TED counts the transitions in all training events, and not in the latest `max_length` of
-        each user, unless `train.distillation.latest` is set.
+        From the paper: the outputs of the stacks are added before the product with E, not the
+        scores after it, which is equal. From the authors' code: the softmax is over the N items,
+        without a column of logit 0 for padding; TED counts the transitions in all training events,
+        and not in the latest `max_length` of each user, unless `train.distillation.latest` is set.
 
     Reference:
         Zhu, Shi, Zhang, Wu, Mo, Nie, "Collaboration and Transition: Distilling Item Transitions
@@ -109,7 +109,7 @@ class MQSATED(SequenceModel):
         return [self.items]
 
     def attention_streams(self, features):
-        """Returns the maps that `attention_map` is the weighted sum of, by name."""
+        """Returns the attention map of each stack by name; `attention_map` is their weighted sum."""
         real = features["history"] > 0
         x = self.embedding(self.items(features["history"]), mask=real)
         scores = self.encoder.attention_of_stacks(x, mask=real)

@@ -14,8 +14,7 @@ class Pop(SequenceModel):
 
         score(j) = events of j / all events
 
-    The scores are the same for all users and histories, so a response comes from the popular items
-    (`source` is "popular").
+    The scores are the same for all users and histories, so the `source` of a response is "popular".
 
     Args:
         num_users: M; the scores do not depend on the user.

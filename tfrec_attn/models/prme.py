@@ -17,9 +17,9 @@ class PRME(SequenceModel):
                    -|U_u - P_j|^2    if the latest event is longer ago than `max_gap`
 
     l is the latest item. The term of an unknown user, or of an empty history, is left out. For an
-    unknown user, the latest item counts at any age; without "gap", it counts as recent. The nearest
-    item to l is l itself, so the model suits logs without repeats. S is one table, so distances are
-    symmetric.
+    unknown user, `max_gap` has no effect; without the feature "gap", the latest event counts as
+    recent. The nearest item to l is l itself, so the model suits logs without repeats. S is one
+    table, so distances are symmetric.
 
     Args:
         num_users: M.
@@ -27,18 +27,18 @@ class PRME(SequenceModel):
         max_length: L; only the latest item of the history counts. Default 1.
         dim: D, width of the tables U [M, D], P [N, D] and S [N, D]. Default 64.
         user_weight: a in [0, 1]; 0 is the latest item only, 1 the user only. Default 0.2.
-        max_gap: Longest time since the latest event after which it still counts, in the unit of the
+        max_gap: Longest time since the latest event at which this event counts, in the unit of the
             log's times. Default None: it always counts. A model with `max_gap` cannot be exported,
             because requests have no times.
-        stddev: Of the initial values. Default 0.1.
+        stddev: Standard deviation of the initial values. Default 0.1.
 
     Shapes:
         "user" int [B], "history" int [B, L], with `max_gap` "gap" float [B] -> queries
         [B, 2 (D + 1)]; items [N + 1, 2 (D + 1)].
 
     Deviations:
-        From the paper: `max_gap` is None by default (6 hours in the paper); no distances of places;
-        batches with Adagrad instead of single samples with SGD.
+        From the paper: `max_gap` is None by default (6 hours in the paper); geographic distances
+        are left out; training by Adagrad with batches instead of SGD with single samples.
 
     Reference:
         Feng, Li, Zeng, Cong, Chee, Yuan, "Personalized Ranking Metric Embedding for Next New POI

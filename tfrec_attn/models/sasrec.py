@@ -19,22 +19,22 @@ class SASRec(SequenceModel):
         h = LayerNorm(blocks(x))
         score(j) = h_latest . E_j
 
-    The attention is that of the last block, mean over its heads.
+    The attention is that of the last block, averaged over its heads.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
-        max_length: L, latest items of the history. Default 50.
+        max_length: L, number of latest items of the history. Default 50.
         dim: D, width of the item vectors E [N, D] and of all layers. Default 64.
-        num_blocks: Blocks of the stack. Default 1.
-        num_heads: Heads of each attention, a divisor of D. Default 1.
-        dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or a unit
-            or output of a network, in training. Default 0.5.
-        stddev: Of the initial item vectors and positions. Default 0.01.
+        num_blocks: Number of blocks. Default 1.
+        num_heads: Number of heads of each attention, a divisor of D. Default 1.
+        dropout: Probability in [0, 1) of dropping a feature of x, an attention weight, or a hidden
+            unit or output of a network, in training. Default 0.5.
+        stddev: Standard deviation of the initial item vectors and positions. Default 0.01.
 
     Shapes:
         "history" int [B, L] -> queries [B, D], or [B, L, D] at all positions; items [N + 1, D].
-        The scores of an empty history are finite, without meaning.
+        The scores of an empty history are finite but have no meaning.
 
     Deviations:
         The block is that of the authors' code; see `TransformerBlock`. The paper trains with one

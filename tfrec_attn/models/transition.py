@@ -14,18 +14,18 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class Transition(SequenceModel):
-    """Scores items by how often they follow the last item of the history: a Markov chain.
+    """Scores items by how often they follow the latest item of the history: a Markov chain.
 
-        score(j) = C[l, j] + b_j,   l the latest item
+        score(j) = C[l, j] + b_j,   l is the latest item
 
-    C[l, j] is how often j comes right after l in the training events. b_j in [0, 1) breaks ties in
-    the order of popularity.
+    C[l, j] is how often j comes right after l in the training events. b_j in [0, 1) breaks ties by
+    popularity.
 
     Args:
         num_users: M; the scores do not depend on the user.
         num_items: N.
         max_length: L; only the latest item of the history counts. Default 50.
-        neighbours: Items that a row of C keeps, the most frequent ones. Default 200.
+        neighbours: Number of items that a row of C keeps, the most frequent ones. Default 200.
 
     Shapes:
         "history" int [B, L] -> queries [B, 1], all 1; items [N + 1, 1], the b_j. The counts are a

@@ -12,30 +12,30 @@ from tfrec_attn.models.base import SequenceModel
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class TransRec(SequenceModel):
-    """Scores items by the distance to the latest item, moved by the vector of the user.
+    """Scores items by the distance to the latest item, translated by the vector of the user.
 
         score(j) = b_j - |G_l + t + T_u - G_j|^2 + a term that is equal for all j
 
     l is the latest item. T_u starts at 0 and is 0 for an unknown user. The scores of an empty
     history are the biases. A training step applies the max-norm constraint to the rows of G that it
-    updates. The nearest item is often l itself: the model suits logs without repeats.
+    updates. The nearest item is often l itself, so the model suits logs without repeats.
 
     Args:
         num_users: M.
         num_items: N.
         max_length: L; only the latest item of the history counts. Default 1.
         dim: D, width of the tables G [N, D] and T [M, D] and of t. Default 64.
-        max_norm: Largest norm of a row. Default 1; None: no limit.
-        stddev: Of the initial values of G and t; T and b start at 0. Default 0.125: rows of norm
-            1 for D = 64.
+        max_norm: Largest norm of a row of G. Default 1; None: no limit.
+        stddev: Standard deviation of the initial G and t; T and b start at 0. Default 0.125, which
+            gives rows of norm 1 for D = 64.
 
     Shapes:
         "user" int [B], "history" int [B, L] -> queries [B, D + 2]; items [N + 1, D + 2].
 
     Deviations:
-        From the paper: the squared L2 distance only, because L1 and L2 are not inner products; one
-        L2 weight for all tables, `train.kernel_l2` for t; batches with Adagrad instead of single
-        samples with SGD.
+        From the paper: only the squared L2 distance, because L1 and L2 distances are not inner
+        products; one L2 weight for all tables, and `train.kernel_l2` for t; training by Adagrad
+        with batches instead of SGD with single samples.
 
     Reference:
         He, Kang, McAuley, "Translation-based Recommendation", RecSys 2017 (arXiv 1707.02410).

@@ -171,7 +171,7 @@ class KerasModel(Model):
                 applies their gradients once. Default 1.
             k: Cut-offs of the metrics HR@k and NDCG@k. Default 5, 10, 20.
             seed: Of the dropout masks. Default 1.
-            **kwargs: Those of `tf.keras.Model.compile`.
+            **kwargs: Arguments of `tf.keras.Model.compile`.
 
         Raises:
             ValueError: If the reduction or loss is unknown, the loss does not take the batches that
