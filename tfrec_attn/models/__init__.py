@@ -2,8 +2,8 @@
 
 `<name>.py` in this folder holds one final subclass of `SequenceModel`. Another package's model is
 named `package.module:Class`, or by an entry point of the group `tfrec_attn.models`.
-`tfrec_attn.models.AttRec` and the like import TensorFlow on first use; all but `get` only read the
-source.
+Classes such as `tfrec_attn.models.AttRec` are imported with TensorFlow on first use. All functions
+except `get` and `has_own_prior` only read the source of a model.
 """
 
 import ast
@@ -18,9 +18,9 @@ from tfrec_attn.extensions import MODELS, Target
 
 _FOLDER = Path(__file__).parent
 _TYPES = {"None": type(None), **{one.__name__: one for one in (bool, int, float, str, list, dict)}}
-# A model does not choose the log.
+# Keys of recommended settings. A model cannot choose the log.
 _SETTING = re.compile(r"(data\.(?!source$|path$)|train\.|evaluate\.)[a-z0-9_.]+")
-# What a model without a loss trains on.
+# `trains_on` of a model without a loss.
 COUNTS = "counts"
 _BOUND_BY_DATA = ("num_users", "num_items", "max_length")
 
@@ -33,22 +33,24 @@ class _Source(NamedTuple):
 
 
 def names() -> list[str]:
-    """Names that `model.name` takes, without those of the form `package.module:Class`."""
+    """Returns the names that `model.name` takes, without the form `package.module:Class`."""
     return sorted({*_built_in(), *MODELS.installed()})
 
 
 def hidden() -> list[str]:
-    """Returns entry points with the name of a built-in model, which takes precedence."""
+    """Returns the names of entry points that a built-in model of the same name hides."""
     return sorted(set(MODELS.installed()) & set(_built_in()))
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a model is one of another package."""
+    """Returns whether a model is from another package."""
     return name not in _built_in()
 
 
 def parameters(name: str) -> dict[str, Any]:
-    """Keywords of a model's constructor with their defaults, without those that the data decides.
+    """Returns the keywords of a model's constructor with their defaults.
+
+    `num_users`, `num_items` and `max_length` are left out, because the data decide them.
 
     Raises:
         ConfigError: If there is no such model.
@@ -59,7 +61,9 @@ def parameters(name: str) -> dict[str, Any]:
 
 
 def hints(name: str) -> dict[str, Any]:
-    """Types of these keywords: the annotation, else the type of the default, any if it is None.
+    """Returns the types of the keywords of `parameters`.
+
+    A type is the annotation, else the type of the default, else (for a default of None) `Any`.
 
     Raises:
         ConfigError: If there is no such model.
@@ -72,10 +76,10 @@ def hints(name: str) -> dict[str, Any]:
 
 
 def recommended(name: str) -> dict[str, Any]:
-    """Recommended settings of a model: key of the configuration, such as `train.loss`, -> value.
+    """Returns the recommended settings of a model, by configuration key such as `train.loss`.
 
     Raises:
-        ConfigError: If there is no such model.
+        ConfigError: If there is no such model, or if its settings are not a dict of such keys.
     """
     found = _attribute(name, "recommended", {})
     if not isinstance(found, dict) or not all(
@@ -90,10 +94,10 @@ def recommended(name: str) -> dict[str, Any]:
 
 
 def trains_on(name: str) -> str:
-    """What a model trains on: batches of "windows", "next_items" or "masked_items", or "counts".
+    """Returns what a model trains on: "windows", "next_items", "masked_items" or "counts".
 
     Raises:
-        ConfigError: If there is no such model, or if it trains on others.
+        ConfigError: If there is no such model, or if its `trains_on` has another value.
     """
     found, known = _attribute(name, "trains_on", "windows"), (*loss_names.all_batches(), COUNTS)
     if found not in known:
@@ -104,7 +108,7 @@ def trains_on(name: str) -> str:
 
 
 def joins_runs(name: str) -> bool:
-    """Whether a model is made of finished runs, which it joins instead of counting events.
+    """Returns whether a model copies the weights of finished runs instead of counting events.
 
     Raises:
         ConfigError: If there is no such model.
@@ -113,7 +117,7 @@ def joins_runs(name: str) -> bool:
 
 
 def has_own_prior(name: str) -> bool:
-    """Whether a model defines `prior`.
+    """Returns whether a model defines `prior`.
 
     Raises:
         ConfigError: As for `get`.
@@ -123,7 +127,7 @@ def has_own_prior(name: str) -> bool:
 
 
 def uses_history(name: str) -> bool:
-    """Whether the scores of a model depend on the history, and not on the user alone.
+    """Returns whether the scores of a model depend on the history.
 
     Raises:
         ConfigError: If there is no such model.
@@ -132,11 +136,11 @@ def uses_history(name: str) -> bool:
 
 
 def gap_key(name: str, parameters: dict[str, Any]) -> str | None:
-    """The key of the parameter by which a model needs times between events, or None.
+    """Returns the key of the parameter that makes a model need times between events, or None.
 
     Args:
         name: Name of the model.
-        parameters: Those of its constructor.
+        parameters: Arguments of its constructor, by name.
 
     Raises:
         ConfigError: If there is no such model.
@@ -146,10 +150,10 @@ def gap_key(name: str, parameters: dict[str, Any]) -> str | None:
 
 
 def get(name: str):
-    """The model class of a name.
+    """Returns the class of a model.
 
     Raises:
-        ConfigError: If there is none, if its module cannot be imported, if it is no
+        ConfigError: If there is no such model, if its module cannot be imported, if it is no
             `SequenceModel`, or if it inherits `trains_on` or `recommended`.
     """
     target = _find(name).target
@@ -191,7 +195,7 @@ def _find(name: str) -> _Source:
 
 
 def _class_in(target: Target, name: str) -> ast.ClassDef:
-    """The definition of a class in the source of another package's module."""
+    """Returns the definition of a class in the source of another package's module."""
     path, tree = MODELS.source(name, target)
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     if target.attribute not in classes:
@@ -245,7 +249,7 @@ def _constructor(definition: ast.ClassDef) -> ast.arguments | None:
 
 
 def _attribute(name: str, attribute: str, default: Any) -> Any:
-    """The value that the source of a class gives to an attribute."""
+    """Returns the value of a class attribute in the source of a model."""
     for node in _find(name).definition.body:
         targets = (
             node.targets
@@ -260,7 +264,7 @@ def _attribute(name: str, attribute: str, default: Any) -> Any:
 
 
 def _keywords(name: str) -> list[tuple[ast.arg, ast.expr]]:
-    """Keywords of a constructor and their defaults in the source."""
+    """Returns the keywords of a constructor and their defaults in the source."""
     arguments = _constructor(_find(name).definition)
     positional = arguments.args[len(arguments.args) - len(arguments.defaults) :]
     pairs = [
@@ -289,7 +293,7 @@ def _literal(name: str, attribute: str, node: ast.expr) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Returns whether a value is the same after it was written to a configuration file."""
+    """Returns whether a configuration file can store a value without changing it."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
     return (

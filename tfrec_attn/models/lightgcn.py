@@ -131,7 +131,7 @@ class LightGCN(SequenceModel):
         return table.rows(ids) if added is None else table.rows(ids) + added.rows(ids)
 
     def _spread_rows(self, table, added, ids, spread):
-        """Returns rows of both tables' sum; their gradient spreads along the graph to all rows."""
+        """Returns rows of table + added; their gradient spreads along the graph to all rows."""
         value = tf.stop_gradient(self._rows(table, added, ids))
 
         @tf.custom_gradient

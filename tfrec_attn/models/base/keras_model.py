@@ -18,7 +18,7 @@ from tfrec_attn.losses.smoothed_objective import SmoothedObjective
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
-# A table with this many lookups a row or more is read whole by a step (benchmarks/attrec.py).
+# A step reads a table as a whole from this number of lookups per row (benchmarks/attrec.py).
 _LOOKUPS_PER_ROW = 2
 
 
@@ -49,8 +49,8 @@ class KerasModel(Model):
     `transition_prior` and `ranks`.
     """
 
-    # Parameter that, where it is not None, makes queries depend on the feature "gap": the time from
-    # the latest event of the history to the one that follows, float32 [B].
+    # Name of a parameter. If its value is not None, queries depend on the feature "gap", float32
+    # [B]: the time from the latest event of the history to the next event.
     gap_parameter = None
     # Whether training calls `set_training_events`.
     uses_training_events = False
@@ -61,7 +61,7 @@ class KerasModel(Model):
         super().__init__(**kwargs)
         # A step returns the same values on all replicas.
         self.distribute_reduction_method = "first"
-        # Otherwise Keras builds a loaded model by calling it with floats.
+        # Otherwise Keras would build a loaded model by calling it with floats.
         self.built = True
 
     def forget_traces(self):
@@ -87,9 +87,9 @@ class KerasModel(Model):
         return kept_arguments(self)
 
     def twin(self):
-        """Returns a new model with the same arguments, whose weights are its own.
+        """Returns a new model with the same arguments and with weights of its own.
 
-        It has a `transition_prior` of the same size if this model has one.
+        If this model has a `transition_prior`, the new model has one of the same size.
         """
         result = type(self).from_config(self.get_config())
         if self.transition_prior is not None:
@@ -110,17 +110,18 @@ class KerasModel(Model):
         """Gives the model the user 1..M and the item 1..N of each training event, int [E]."""
 
     def after_step(self):
-        """Updates variables that follow from those that a step has changed; default: none."""
+        """Updates variables that depend on those that a step has changed. Default: none."""
         return None  # noqa: RET501  AutoGraph cannot convert a function without a statement.
 
     def for_serving(self):
-        """Returns a model with the same scores that is not trained any more; default: itself."""
+        """Returns a model with the same scores, which need not be trainable. Default: itself."""
         return self
 
     def summands(self):
-        """Returns (weight, model) of the models whose scores add up to these; default: itself.
+        """Returns pairs (weight, model) whose weighted scores add up to those of this model.
 
-        Their concatenated item vectors are those of this model.
+        The item vectors of this model are those of these models, concatenated. Default: this model
+        with the weight 1.
         """
         return [(1.0, self)]
 
@@ -151,26 +152,27 @@ class KerasModel(Model):
             optimizer: Keras optimizer or its name. Default "adagrad".
             loss: Name in `tfrec_attn.losses.LOSSES`, a `Loss`, or a function (positive [B, T],
                 negative [B, T, K], mask [B, T]) -> [B]. Default "hinge". A model that trains on
-                "counts" has none.
-            margin: Of "hinge" and "warp", in units of the score. Default 0.5.
-            reduction: "sum" (default) of the losses of windows or positions, or "mean".
-            l2: Weight of |row|^2 / 2 of the table rows in a step's gradient. Default 0.
+                "counts" has no loss.
+            margin: Margin of "hinge" and "warp", in units of the score. Default 0.5.
+            reduction: "sum" (default) or "mean" of the losses of windows or positions.
+            l2: Weight of |row|^2 / 2 of the table rows that a step updates. Default 0.
             kernel_l2: Weight of |w|^2 / 2 of all other variables. Default 0.
             distillation: A `TransitionDistillation`, `GraphRegularization` or `EmbeddingSmoothing`
                 layer, or None (default).
-            distillation_weight: Weight of its loss of the input items, if it has one. Default 0.
+            distillation_weight: Weight of the loss of the layer. An `EmbeddingSmoothing` has no
+                loss. Default 0.
             log_q: Float [N], logarithm of the probability that "sampled_softmax" draws each item;
                 None (default): uniform.
             calibration: t of "gbce". Default 0.75.
             score_penalty: Weight of squared scores in "bpr_max". Default 1.
             softmax_precision: Type of the matrix products of "softmax" and of the distillation,
                 "float32" (default) or "bfloat16".
-            clip_norm: Largest global norm of the gradients of a step, with L2; None (default):
+            clip_norm: Largest global norm of the gradients of a step, including L2; None (default):
                 no limit.
             accumulate: Number of micro-batches of a batch; a step computes one after the other and
                 applies their gradients once. Default 1.
             k: Cut-offs of the metrics HR@k and NDCG@k. Default 5, 10, 20.
-            seed: Of the dropout masks. Default 1.
+            seed: Seed of the dropout masks. Default 1.
             **kwargs: Arguments of `tf.keras.Model.compile`.
 
         Raises:
@@ -220,7 +222,7 @@ class KerasModel(Model):
         self._accumulate, self._seed = accumulate, seed
 
     def _check_loss(self, loss):
-        """Returns the `Loss`, None for a model without one."""
+        """Returns the `Loss`, or None for a model that only counts."""
         if self.trains_on == "counts":
             return None
         chosen = as_loss(loss)
@@ -262,14 +264,11 @@ class KerasModel(Model):
         return {"loss": self._loss_metric.result()}
 
     def compute_loss(self, features, training=False):
-        """Returns the loss of a batch, a scalar; for the features see `Windows` and `NextItems`."""
+        """Returns the loss of a batch, a scalar, with the features of `Windows` or `NextItems`."""
         return self._objective(self, with_wide_ids(features), training)[0]
 
     def count(self, split):
-        """Counts the training events of a `Split`, if the model trains on "counts".
-
-        It sets the weights of the model.
-        """
+        """Sets the weights by the events of a `Split`, if the model trains on "counts"."""
         raise NotImplementedError(f"{type(self).__name__} trains on {self.trains_on}: call fit.")
 
     def make_train_function(self, force=False):
@@ -299,15 +298,15 @@ class KerasModel(Model):
         used = {variable_of(one.embeddings).ref(): read.times(one) for one in whole}
         step(gradients, [variable_of(one) for one in self.trainable_variables], lookups, used)
         self.after_step()
-        # Without a target of a weight above 0 there is no loss.
+        # A batch without a target of a weight above 0 has no loss.
         mean = tf.math.divide_no_nan(total, count)
         self._loss_metric.update_state(mean, sample_weight=count)
-        # Of this replica alone: the result of all of them takes two exchanges between hosts.
+        # The loss of this replica: that of all replicas would take two exchanges between hosts.
         metric = self._loss_metric
         return {"loss": tf.math.divide_no_nan(tf.identity(metric.total), tf.identity(metric.count))}
 
     def test_step(self, features):
-        """Ranks "target" after "history" of "user" among all items without those in "seen"."""
+        """Ranks "target" among all items except those in "seen", for each "user" and "history"."""
         names = ("user", "history", "target", "seen")
         missing = [one for one in names if not isinstance(features, dict) or one not in features]
         if missing:
@@ -329,7 +328,7 @@ class KerasModel(Model):
         return [table for table in self._embeddings("items") if table.dim > 1]
 
     def smoothing(self):
-        """Returns the `EmbeddingSmoothing` of its training, or None."""
+        """Returns the `EmbeddingSmoothing` of the training, or None."""
         return getattr(getattr(self, "_objective", None), "smoothing", None)
 
     def constrained_tables(self):
@@ -345,7 +344,7 @@ class KerasModel(Model):
         ]
 
     def _whole_tables(self, lookups):
-        """Returns tables that a step on windows reads whole, where its loss does not anyway."""
+        """Returns the tables that a step on windows reads as a whole, without need by its loss."""
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if (
             self.trains_on != "windows"

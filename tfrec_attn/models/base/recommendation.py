@@ -17,7 +17,7 @@ def as_vocabulary(name, ids, count):
         count: Number of rows.
 
     Raises:
-        ValueError: If there is another number of ids.
+        ValueError: If the number of ids is not `count`.
         DataError: If an id comes twice, is empty or has a line break.
     """
     vocabulary = ids if isinstance(ids, Vocabulary) else Vocabulary([str(one) for one in ids])
@@ -75,7 +75,7 @@ def _traced(model):
         history = tf.TensorSpec([None, model.max_length], tf.int32)
         top_k, signature = reading_in_place()(model.top_k), [rows, history, table, scalar]
         traced = tf.function(top_k, input_signature=signature, autograph=False)
-        # A call of the concrete function looks for no other trace, a third of the time of a call.
+        # A concrete function does not look for a trace, which takes a third of the time of a call.
         concrete = traced.get_concrete_function()
         # A closure: Keras would save the function with the model.
         model.traced_top_k = lambda *inputs: concrete(*inputs)
@@ -117,7 +117,7 @@ def rows_of(name, ids, vocabulary, count):
 
 
 def ids_of(indices, vocabulary):
-    """Returns the ids of rows 1..N, the rows themselves without a vocabulary."""
+    """Returns the ids of rows 1..N; without a vocabulary, they are the rows themselves."""
     return indices.tolist() if vocabulary is None else vocabulary.ids(indices)
 
 

@@ -32,7 +32,7 @@ def score_all(query, item_vectors, first=0):
 
     Args:
         query: A `Query` of B rows.
-        item_vectors: Float32 [R, D'], those of the items `first`, `first` + 1, ...
+        item_vectors: Vectors of the items `first`, `first` + 1, ..., float32 [R, D'].
         first: 0 (default) if the vectors begin with padding, else 1.
 
     Returns:
@@ -43,11 +43,11 @@ def score_all(query, item_vectors, first=0):
 
 
 def add_prior(scores, prior, first=0):
-    """Returns scores of consecutive items with a prior.
+    """Adds a prior to the scores of consecutive items.
 
     Args:
-        scores: Float32 [B, R], those of the items `first`, `first` + 1, ...
-        prior: As that of `Query`.
+        scores: Scores of the items `first`, `first` + 1, ..., float32 [B, R].
+        prior: The prior of a `Query`.
         first: 0 (default) if the scores begin with that of padding, else 1.
 
     Returns:
@@ -59,15 +59,15 @@ def add_prior(scores, prior, first=0):
 
 
 def popular_or(popularity, nothing, scores):
-    """Returns the popularity of the items in rows where nothing is known, else their scores.
+    """Replaces the scores in rows where nothing is known by the popularity of the items.
 
     Args:
-        popularity: Float [N], or None for the scores in all rows.
-        nothing: Whether nothing is known, bool [B].
+        popularity: Float [N], or None to keep all scores.
+        nothing: Rows where nothing is known, bool [B].
         scores: Float [B, N].
 
     Returns:
-        As scores.
+        [B, N], of the type of the scores.
     """
     if popularity is None:
         return scores
@@ -78,11 +78,11 @@ def popular_or(popularity, nothing, scores):
 
 
 def score_listed(query, vectors, items):
-    """Returns scores of listed items, those of each row.
+    """Returns the scores of the items that are listed for each row.
 
     Args:
         query: A `Query` of B rows.
-        vectors: Those of the items, float32 [B, C, D'].
+        vectors: Vectors of the items, float32 [B, C, D'].
         items: Int32 [B, C].
 
     Returns:
@@ -93,13 +93,13 @@ def score_listed(query, vectors, items):
 
 
 def score_repeated(query, vectors, items, count):
-    """Returns scores of one item for `count` queries each, such as variants of a history.
+    """Returns the scores of one item for several queries, such as variants of a history.
 
     Args:
-        query: A `Query` of B * `count` rows.
-        vectors: Those of the items, float32 [B, D'].
+        query: A `Query` of B * `count` rows: `count` rows for each item, one after the other.
+        vectors: Vectors of the items, float32 [B, D'].
         items: Int32 [B].
-        count: C.
+        count: C, number of queries for each item.
 
     Returns:
         float32 [B, C].
@@ -115,11 +115,11 @@ def score_repeated(query, vectors, items, count):
 
 
 def _values(prior, items):
-    """Returns values of items [B, C] in a prior, 0 for items that it does not list."""
+    """Returns the values of items [B, C] in a prior, 0 for items that the prior does not list."""
     order = tf.argsort(prior[0], axis=1)
     listed, values = (tf.gather(part, order, batch_dims=1) for part in prior)
     listed, values = tf.pad(listed, [[0, 0], [1, 0]]), tf.pad(values, [[0, 0], [1, 0]])
-    # tf.searchsorted takes no rows without values, so each has one more.
+    # tf.searchsorted does not take empty rows, so each row gets one more value.
     column = tf.searchsorted(listed, tf.pad(items, [[0, 0], [0, 1]]))[:, :-1]
     column = tf.minimum(column, tf.shape(listed)[1] - 1)
     found = (tf.gather(listed, column, batch_dims=1) == items) & (items > 0)

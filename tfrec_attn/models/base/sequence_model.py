@@ -23,7 +23,7 @@ class SequenceModel(KerasModel):
     `query_vectors`, and items, by `item_tables` or `item_vectors`. A model that trains at all
     positions of a sequence defines `sequence_vectors`, or `encode` for queries and attention; its
     query is that of the latest position. The constructor takes `num_users`, `num_items`,
-    `max_length` and keywords, keeps each as an attribute of that name, and builds its layers.
+    `max_length` and keywords, keeps each as an attribute of that name, and builds all layers.
 
     Features are a dict, int64 in training and ranking and int32 in an export: "user" [B], 0 is
     unknown; "history" [B, L], items 1..N, latest last, 0 is padding on the left.
@@ -31,12 +31,12 @@ class SequenceModel(KerasModel):
     Args:
         num_users: M.
         num_items: N.
-        max_length: L, latest items of the history that the model uses.
+        max_length: L, number of latest items of the history that the model uses.
 
     Attributes:
         user_vocabulary: Ids of the users, a `Vocabulary` or None; see `set_vocabularies`.
         item_vocabulary: Ids of the items.
-        popularity: Share of each item in the training events, float32 [N], for unknown inputs.
+        popularity: Scores for unknown inputs: share of the training events, float32 [N], or None.
         trained_users: Which users have training events, bool [M]; None: all.
         trained_items: Which items have training events, bool [N]; None: all.
         repeats: Whether items of the history are recommended: "exclude" (default) or "include".
@@ -47,9 +47,9 @@ class SequenceModel(KerasModel):
 
     # What the model trains on: batches of "windows", "next_items" or "masked_items", or "counts".
     trains_on = "windows"
-    # Training settings by key, below the YAML file and the arguments.
+    # Training settings by key; the YAML file and the arguments override them.
     recommended: ClassVar[dict[str, object]] = {}
-    # Whether `sequence_vectors` takes several sequences in a row (`sequences_of`): faster.
+    # Whether `sequence_vectors` takes rows of several sequences (`sequences_of`), which is faster.
     packs_sequences = False
     # Whether queries depend on the user, and on the history.
     uses_user, uses_history = False, True
@@ -67,8 +67,8 @@ class SequenceModel(KerasModel):
     def query_vectors(self, features, training=False):
         """Returns queries [B, D'], float32.
 
-        They must not depend on padding. Default: the query of the latest position, or with
-        `masked_items` of a mask after it, the item N + 1.
+        They must not depend on padding. Default: the query of the latest position or, if the model
+        trains on masked items, of a mask after it.
         """
         if self.trains_on == "masked_items":
             features = append_mask(features, self.num_items + 1)
@@ -81,7 +81,7 @@ class SequenceModel(KerasModel):
     def sequence_vectors(self, features, training=False):
         """Returns queries at all positions [B, L, D'], float32.
 
-        Next items: from the items up to the position. Masked items, which are N + 1: from all.
+        Next items: a query depends on items up to its position. Masked items (N + 1): on all items.
         """
         encoded = self.encode(features, training)
         if encoded is None:
@@ -97,7 +97,7 @@ class SequenceModel(KerasModel):
         return None if weights is None else tf.cast(weights[:, -1], tf.float32)
 
     def attention_map(self, features):
-        """Returns how much each position (row) attends to each other, or None without attention.
+        """Returns how much each position (row) attends to each (column), or None without attention.
 
         float32 [B, L, L], nonnegative, 0 at padding, for a history of at most `max_length` columns.
         """
@@ -107,8 +107,8 @@ class SequenceModel(KerasModel):
     def encode(self, features, training=False, latest_only=False):
         """Returns (queries [B, L, D'], attention [B, L, L] or None) for the four methods above.
 
-        With `latest_only` those of the latest position: [B, 1, D'] and [B, 1, L]. None: the model
-        defines the four methods itself.
+        With `latest_only`, returns those of the latest position: [B, 1, D'] and [B, 1, L]. A model
+        that returns None defines the four methods itself.
         """
         return None  # noqa: RET501  AutoGraph cannot convert a function without a statement.
 
@@ -129,7 +129,7 @@ class SequenceModel(KerasModel):
     def item_columns(self):
         """Returns the tables whose rows are columns of `item_vectors`, with their first columns.
 
-        An export stores such tables once.
+        An export does not store these tables separately.
         """
         tables = self.item_tables()
         return {table: sum(one.dim for one in tables[:place]) for place, table in enumerate(tables)}
@@ -137,8 +137,8 @@ class SequenceModel(KerasModel):
     def prior(self, features):
         """Returns what the history adds to the scores of some items, as `Query.prior`, or None.
 
-        Training leaves it out; ranks, recommendations, exports and explanations add it. Default:
-        that of `transition_prior`.
+        Training does not use it; ranks, recommendations, exports and explanations do. Default: the
+        result of `transition_prior`.
         """
         layer = self.transition_prior
         return None if layer is None else layer(features["history"])
@@ -151,7 +151,7 @@ class SequenceModel(KerasModel):
             users: Ids of the users 1..M in the same way.
 
         Raises:
-            ValueError, DataError: If there are not as many ids as rows, or if an id comes twice, is
+            ValueError, DataError: If there are not as many ids as rows, or if an id is repeated, is
                 empty or has a line break.
         """
         if items is not None:
@@ -178,7 +178,7 @@ class SequenceModel(KerasModel):
         return self.query_vectors(self._inputs(features, training), training=training)
 
     def _inputs(self, features, training):
-        # All ids of a training batch are trained.
+        # All ids of a training batch have training events.
         inputs = inputs_of(features) if training else self.known(features)
         return latest_events(inputs, self.max_length)
 
@@ -210,7 +210,7 @@ class SequenceModel(KerasModel):
         return scores if trained is None else tf.where(trained, scores, UNTRAINED)
 
     def recommendation_scores(self, features):
-        """Returns `scores`, but popularity where nothing is known and `UNTRAINED` items last."""
+        """Returns `scores`, with popularity where nothing is known and `UNTRAINED` items last."""
         return self.untrained_last(self._scores_or_popularity(features))
 
     def _scores_or_popularity(self, features):
@@ -228,11 +228,11 @@ class SequenceModel(KerasModel):
         """Returns the k best items for each history.
 
         Args:
-            histories: Lists of item ids, oldest first, texts after `set_vocabularies`, else 1..N.
+            histories: Lists of item ids, oldest first: texts after `set_vocabularies`, else 1..N.
                 Unknown ids, and items without training events, are left out.
-            k: Number of items, at most N, default 10. Items without training events come last.
+            k: Number of items, at most N. Default 10. Items without training events come last.
             users: Ids of the users, or None (default) for unknown users.
-            exclude_seen: Whether to leave out items of the history. Default: as `repeats`.
+            exclude_seen: Whether to leave out items of the history. Default: as `repeats` says.
 
         Returns:
             (items, scores): lists of up to k ids and scores for each history, best first.

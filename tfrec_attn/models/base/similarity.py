@@ -17,9 +17,9 @@ class ItemSpace(NamedTuple):
         cosine(i, j) = cosine of v_i and v_j over the columns of points
         score(i, j) = (scale v_i + offset) . v_j
 
-    The columns of points are the embedding rows of the items, or all columns of a model that names
-    no tables. The others are biases and squared norms. `score` is what the model gives item j for
-    a query at the point of item i: their inner product and the bias of j or, for a model of
+    The columns of points are the embedding rows of the items, or all columns if the model names no
+    tables. The other columns are biases and squared norms. `score` is the score of item j for a
+    query at the point of item i: their inner product plus the bias of j or, for a model of
     distances, |v_i|^2 - |v_i - v_j|^2.
 
     Attributes:
@@ -33,7 +33,7 @@ class ItemSpace(NamedTuple):
     offset: np.ndarray
 
     def units(self, vectors: np.ndarray) -> np.ndarray:
-        """Returns the points of vectors [R, D'] with the length 1; zeros remain."""
+        """Returns the points of vectors [R, D'] scaled to the norm 1; zeros do not change."""
         points = np.where(self.points, vectors, np.float32(0.0))
         return points / np.maximum(np.linalg.norm(points, axis=1, keepdims=True), 1e-12)
 
@@ -46,8 +46,8 @@ def item_space(model, width: int) -> ItemSpace:
     """Returns the similarities of the items of a `SequenceModel`.
 
     Args:
-        model: The model. No column is a point if all of its tables have one column.
-        width: D', columns of its item vectors.
+        model: The model. If all of its tables have one column, it has no points.
+        width: D', number of columns of its item vectors.
     """
     summands = model.summands()
     if len(summands) > 1:
@@ -64,7 +64,7 @@ def item_space(model, width: int) -> ItemSpace:
 
 
 def _side_by_side(summands):
-    """The similarities of models whose scores are added up."""
+    """Returns the similarities of models whose scores are added."""
     spaces = []
     for weight, model in summands:
         width = model.item_vectors(tf.zeros([1], tf.int32)).shape[1]
@@ -80,10 +80,10 @@ def similar(model, items, k=10, by="cosine"):
 
     Args:
         model: The model.
-        items: Ids as in `recommend`. Unknown and untrained ones have no neighbours.
-        k: Number of items, default 10.
-        by: "cosine" (default), without biases and squared norms, or "score": that of the model for
-            a query at the item. See `ItemSpace`.
+        items: Ids as in `recommend`. Unknown and untrained items have no neighbours.
+        k: Number of items. Default 10.
+        by: "cosine" (default), without biases and squared norms, or "score", the score of the model
+            for a query at the item. See `ItemSpace`.
 
     Returns:
         (items, scores): lists of up to k ids and similarities for each item, nearest first.

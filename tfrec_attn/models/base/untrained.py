@@ -3,8 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-# Score of an item without training events: below all scores of a model, and above the lowest float,
-# the score of an item that cannot be recommended.
+# Score of an item without training events. It is below all scores of a model, and above the lowest
+# float, which is the score of an item that cannot be recommended.
 UNTRAINED = np.float32(np.finfo(np.float32).min / 2)
 
 
@@ -12,8 +12,8 @@ def is_trained(trained: np.ndarray, ids: tf.Tensor) -> tf.Tensor:
     """Returns which ids have training events, bool [...].
 
     Args:
-        trained: Whether each of the ids 1..R has, bool [R].
-        ids: int [...] in 0..R; 0 has none.
+        trained: Whether each of the ids 1..R has training events, bool [R].
+        ids: int [...] in 0..R; 0 has no training events.
     """
     return tf.gather(np.concatenate([[False], trained]), ids)
 
@@ -22,11 +22,11 @@ def drop_events(inputs: dict, keep: tf.Tensor) -> dict:
     """Removes events of each history; the others move to the right, after the padding.
 
     Args:
-        inputs: Features; the events of all those with a value for each event, [B, L], are removed.
+        inputs: Features. Events are removed from each feature [B, L].
         keep: Which events remain, bool [B, L].
     """
     kept = tf.cast(keep, tf.int64)
-    # New column of each event, from 1; removed events fall on column 0, which is cut off.
+    # New column of each event, from 1. Removed events have column 0, which is cut off.
     rows, columns = tf.unstack(tf.shape(kept, tf.int64))
     column = kept * (columns + 1 - tf.cumsum(kept, axis=1, reverse=True))
     index = tf.stack([tf.range(rows)[:, tf.newaxis] + tf.zeros_like(column), column], axis=-1)
