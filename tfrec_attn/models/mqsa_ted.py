@@ -109,7 +109,7 @@ class MQSATED(SequenceModel):
         return [self.items]
 
     def attention_streams(self, features):
-        """Returns the attention map of each stack by name, whose weighted sum is `attention_map`."""
+        """Returns the attention map of each stack; `attention_map` is their weighted sum."""
         real = features["history"] > 0
         x = self.embedding(self.items(features["history"]), mask=real)
         scores = self.encoder.attention_of_stacks(x, mask=real)
