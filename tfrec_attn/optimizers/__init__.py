@@ -1,4 +1,4 @@
-"""Optimizers with fast sparse updates, learning-rate schedules, and gradients."""
+"""Optimizers with fast sparse updates, learning-rate schedules, and operations on gradients."""
 
 from tfrec_attn.keras_versions.variables import sum_repeated_rows
 from tfrec_attn.optimizers.adagrad import Adagrad

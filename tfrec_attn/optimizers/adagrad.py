@@ -6,7 +6,7 @@ from tfrec_attn.keras_versions import keras
 from tfrec_attn.keras_versions.variables import sum_repeated_rows
 from tfrec_attn.optimizers.sparse_updates import read_rows, write_rows
 
-# The dense kernel is this many times faster for each row.
+# The dense kernel updates a row this many times faster.
 _DENSE_SPEEDUP = 2
 
 
@@ -16,11 +16,11 @@ class Adagrad(keras.RowUpdates, tf.keras.optimizers.Adagrad):
 
         accumulator += g^2;   w -= learning_rate * g / (sqrt(accumulator) + epsilon)
 
-    Repeated rows of a sparse gradient are summed first. Other gradients, and sparse ones with most
-    rows of a table, take TensorFlow's fused kernel.
+    Repeated rows of a sparse gradient are summed first. TensorFlow's fused kernel applies dense
+    gradients, and sparse ones with at least half as many rows as the table.
 
     Args:
-        **kwargs: Those of `tf.keras.optimizers.Adagrad`: learning_rate (0.001),
+        **kwargs: Arguments of `tf.keras.optimizers.Adagrad`: learning_rate (0.001),
             initial_accumulator_value (0.1), epsilon (1e-7), and more.
 
     Deviations:
@@ -31,7 +31,7 @@ class Adagrad(keras.RowUpdates, tf.keras.optimizers.Adagrad):
         Optimization", JMLR 2011.
     """
 
-    # A dense gradient can replace a sparse one.
+    # A row of gradient 0 does not change, so a dense gradient can replace a sparse one.
     keeps_rows_of_gradient_0 = True
     sums_rows = True
 
@@ -55,8 +55,8 @@ class Adagrad(keras.RowUpdates, tf.keras.optimizers.Adagrad):
             tf.raw_ops.ResourceApplyAdagradV2(grad=summed, **slots)
 
         def rows_of_gradient():
-            # ResourceSparseApplyAdagradV2 uses one thread, and is half as fast for a table of 1
-            # million rows.
+            # ResourceSparseApplyAdagradV2 uses one thread, and takes twice the time for a table of
+            # 1 million rows.
             summed = grad if self._unique_rows else sum_repeated_rows(grad)
             rows, values = summed.indices, summed.values
             squares = read_rows(accumulator, rows) + tf.square(values)

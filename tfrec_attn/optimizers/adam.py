@@ -7,16 +7,16 @@ from tfrec_attn.keras_versions import keras
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class Adam(keras.RowUpdates, tf.keras.optimizers.Adam):
-    """Keras' Adam, which updates a variable by one operation instead of a dozen.
+    """Adam that updates a variable by one operation, where Keras needs a dozen.
 
         m = beta_1 m + (1 - beta_1) g;   v = beta_2 v + (1 - beta_2) g^2
         w -= learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
 
-    Sparse gradients, and dense ones with `amsgrad`, are applied by the operations of Keras.
+    The operations of Keras apply sparse gradients, and all gradients with `amsgrad`.
 
     Args:
-        **kwargs: Those of `tf.keras.optimizers.Adam`: learning_rate (0.001), beta_1 (0.9), beta_2
-            (0.999), epsilon (1e-7), and more.
+        **kwargs: Arguments of `tf.keras.optimizers.Adam`: learning_rate (0.001), beta_1 (0.9),
+            beta_2 (0.999), epsilon (1e-7), and more.
 
     Reference:
         Kingma, Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015.

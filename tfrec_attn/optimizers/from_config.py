@@ -19,8 +19,8 @@ def make_optimizer(
 
     Args:
         config: Configuration of a run.
-        steps_per_epoch: Steps of an epoch; a schedule has `train.epochs` of them.
-        first_step: Initial step counter of a training that starts from another's. Default 0.
+        steps_per_epoch: Steps of an epoch; a schedule has `train.epochs` epochs.
+        first_step: Initial value of the step counter, for a warm start. Default 0.
 
     Raises:
         ConfigError: If the optimizer is unknown or does not take its options, or if the warm-up
@@ -33,7 +33,7 @@ def make_optimizer(
         key.lower(): cls
         for key, cls in vars(tf.keras.optimizers).items()
         if isinstance(cls, type) and issubclass(cls, base) and cls is not base
-        # Those of Keras 3 that wrap others have none.
+        # Optimizers of Keras 3 that wrap another one have no learning rate.
         if "learning_rate" in inspect.signature(cls).parameters
     }
     known = {**known, "adagrad": Adagrad, "adam": Adam, "lazy_adam": LazyAdam}

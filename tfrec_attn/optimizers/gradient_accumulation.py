@@ -11,7 +11,7 @@ def accumulated_gradients(model, objective, features, micro_batches):
     """Returns the gradients of a replica's batch.
 
     Args:
-        model: A compiled model; its optimizer may scale the loss.
+        model: A compiled model, also with an optimizer that scales the loss.
         objective: One of `tfrec_attn.losses.objectives`.
         features: The batch.
         micro_batches: Number of micro-batches.
@@ -26,7 +26,7 @@ def accumulated_gradients(model, objective, features, micro_batches):
     variables = [variable_of(one) for one in model.trainable_variables]
     for part in _split(features, micro_batches, objective.shared):
         # Each micro-batch waits for the gradients of the one before, so that memory holds the
-        # activations of one at a time.
+        # activations of only one micro-batch.
         with tf.control_dependencies(
             [one for one in tf.nest.flatten(gradients, expand_composites=True) if one is not None]
         ):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from tfrec_attn.keras_versions.variables import scale_gradient, sum_repeated_rows
 from tfrec_attn.optimizers.packed_rows import can_be_packed, exchange_rows
 
-# A table with at most this many rows for each lookup is summed as a whole, which is faster
+# With at most this many rows for each lookup, summing the whole table is faster
 # (benchmarks/step.py).
 _ROWS_PER_LOOKUP = 2
 
@@ -15,18 +15,19 @@ _ROWS_PER_LOOKUP = 2
 def all_reduce(gradients, lookups, used=None):
     """Sums gradients over all replicas, in a replica context.
 
-    If a table is small for its number of lookups, each replica makes a dense gradient, and these
-    are added up. Other sparse gradients stay sparse, with unique rows.
+    If a table is small for its number of lookups, each replica makes a dense gradient, and the
+    dense gradients are summed. Other sparse gradients stay sparse, with unique rows.
 
     Args:
         gradients: Dense or sparse gradients of this replica.
-        lookups: For each the number of lookups of all replicas, an upper bound of its rows; 0
+        lookups: Number of lookups of all replicas for each gradient, an upper bound of its rows; 0
             keeps a sparse gradient sparse.
-        used: For each how often this replica used each row, float32 [N], or None (default).
+        used: How often this replica used each row, float32 [N], or None, for each gradient.
+            Default: None for all.
 
     Returns:
-        (sums, masks). The mask of a sparse gradient that became dense, and of one with `used`, has
-        its rows, bool [N]; the other masks are None.
+        (sums, masks). The mask of a sparse gradient that became dense, or of a gradient with
+        `used`, tells which rows were used, bool [N]. The other masks are None.
     """
     replica = tf.distribute.get_replica_context()
     used = used or [None] * len(gradients)
@@ -40,8 +41,7 @@ def all_reduce(gradients, lookups, used=None):
 
 
 def _part(gradient, lookups, used):
-    """Returns the gradient of this replica to be summed, and the uses of each row if it became
-    dense."""
+    """Returns (gradient to be summed, number of uses of each row or None)."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient, used
     if gradient.shape[0] > _ROWS_PER_LOOKUP * lookups:
@@ -57,9 +57,9 @@ def _part(gradient, lookups, used):
 
 
 def _sum(replica, tensors):
-    # `all_reduce` has a gradient of its own. To find the variables that it depends on, TensorFlow
-    # walks back through the graphs of the other replicas, which takes minutes for a deep model. The
-    # walk ends at `stop_gradient`.
+    # `all_reduce` has a gradient. To find the variables that it depends on, TensorFlow walks back
+    # through the graphs of the other replicas, which takes minutes for a deep model.
+    # `stop_gradient` ends the walk.
     return replica.all_reduce("SUM", tf.nest.map_structure(tf.stop_gradient, tensors))
 
 
@@ -75,7 +75,7 @@ def _sum_together(replica, tensors):
 def _sum_rows(replica, gradients):
     """Sums sparse gradients; the results have unique rows."""
     if isinstance(tf.distribute.get_strategy(), tf.distribute.MirroredStrategy):
-        # One sum for all replicas: each of them would sum the same rows again.
+        # One sum serves all replicas, which would otherwise all sum the same rows.
         return replica.merge_call(_sum_on_one_device, args=(gradients,))
     gradients = [sum_repeated_rows(one) for one in gradients]
     if all(map(can_be_packed, gradients)):
@@ -100,14 +100,14 @@ def add_gradients(first, second):
 
 
 def clip_by_global_norm(gradients, norm):
-    """Scales gradients by norm / max(norm, norm of all of them).
+    """Scales gradients by norm / max(norm, global norm).
 
-    `tf.clip_by_global_norm` does not sum repeated rows before it takes their squares; here sparse
-    gradients must have unique rows.
+    Sparse gradients must have unique rows, because the squares of repeated rows are not those of
+    their sum.
 
     Args:
-        gradients: Dense, or sparse with unique rows, or None.
-        norm: Above 0.
+        gradients: Gradients: dense, sparse with unique rows, or None.
+        norm: Largest global norm, above 0.
 
     Reference:
         Pascanu, Mikolov, Bengio, "On the difficulty of training recurrent neural networks", ICML

@@ -13,9 +13,9 @@ class LazyAdam(Adam):
         m = beta_1 m + (1 - beta_1) g;   v = beta_2 v + (1 - beta_2) g^2
         w -= learning_rate sqrt(1 - beta_2^t) / (1 - beta_1^t) m / (sqrt(v) + epsilon)
 
-    Repeated rows of a sparse gradient are summed first. A dense gradient is applied as by Keras'
-    Adam, which also moves rows of gradient 0 by their moments. t counts the steps of the training,
-    not those of a row.
+    Repeated rows of a sparse gradient are summed first. A dense gradient is applied as in `Adam`,
+    which also moves rows of gradient 0 by their moments. t counts the steps of the training, not
+    the updates of a row.
 
     Args:
         learning_rate: Number or schedule. Default 0.001.
@@ -24,7 +24,7 @@ class LazyAdam(Adam):
         epsilon: Added to the root. Default 1e-7.
         amsgrad: Must be False.
         weight_decay: Must be None.
-        **kwargs: Those of `tf.keras.optimizers.Adam`.
+        **kwargs: Arguments of `tf.keras.optimizers.Adam`.
 
     Raises:
         ValueError: If `amsgrad` or `weight_decay` is set.
@@ -71,7 +71,7 @@ class LazyAdam(Adam):
 
     @staticmethod
     def _moving_mean(moment, rows, values, beta):
-        """Writes, and returns, `beta * old + (1 - beta) * values` of some rows."""
+        """Writes and returns `beta * old + (1 - beta) * values` for some rows."""
         old = read_rows(moment, rows)
         new = old + (1 - beta) * (values - old)
         write_rows(moment, rows, new)

@@ -1,21 +1,22 @@
-"""Sparse gradients (`tf.IndexedSlices`) as one vector, to be exchanged between hosts at once.
+"""Sparse gradients (`tf.IndexedSlices`) as one vector, which hosts exchange at once.
 
-An exchange between hosts waits for several round trips. `all_reduce` makes three of them, one after
-the other, for each sparse gradient; a vector with the rows of all tables takes two.
+An exchange between hosts waits for several round trips. For each sparse gradient, `all_reduce`
+makes three exchanges, one after the other. A vector with the rows of all tables takes two
+exchanges.
 """
 
 import tensorflow as tf
 
 
 def exchange_rows(replica, gradients):
-    """Concatenates the sparse gradients of all replicas, in one exchange for all tables.
+    """Concatenates the sparse gradients of all replicas, in one `all_gather` for all tables.
 
     Args:
         replica: The replica context.
         gradients: float32 `tf.IndexedSlices` of this replica, with at most 2^31 - 1 rows.
 
     Returns:
-        For each the rows of all replicas, so that rows can repeat.
+        For each gradient, the rows of all replicas; rows can be repeated.
     """
     gathered = replica.all_gather(pack(gradients), axis=0)
     return unpack(gathered, replica.num_replicas_in_sync, gradients)
@@ -33,7 +34,7 @@ def can_be_packed(gradient):
 
 
 def pack(gradients):
-    """Returns sparse gradients as one vector: number of rows of each, then indices and values.
+    """Returns sparse gradients as one vector: the numbers of their rows, then indices and values.
 
     Integers keep their bits in the float32 vector.
     """
@@ -46,11 +47,11 @@ def pack(gradients):
 
 
 def unpack(vectors, replicas, gradients):
-    """Returns sparse gradients from the vectors of all replicas, one after the other.
+    """Returns the sparse gradients in the vectors of all replicas.
 
     Args:
-        vectors: float32 vector.
-        replicas: Their number.
+        vectors: The vectors of all replicas, one after the other, float32.
+        replicas: Number of replicas.
         gradients: `tf.IndexedSlices` of the same tables.
     """
     found, begin = [], 0
@@ -66,7 +67,7 @@ def unpack(vectors, replicas, gradients):
 
 
 def _take(vectors, begin, length, gradient):
-    """Returns (indices, values) that begin at a position, and where they end."""
+    """Returns the (indices, values) that begin at a position, and the position after them."""
     shape = gradient.values.shape[1:]
     middle = begin + length
     end = middle + length * shape.num_elements()

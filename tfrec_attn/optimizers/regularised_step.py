@@ -13,16 +13,16 @@ class RegularisedStep:
         g = sum of the gradients of all replicas and micro-batches + weight * w
         w <- constraint(optimizer(w, clip(g)))
 
-    L2 and constraint apply to the updated rows of a table: those of a sparse gradient, each once,
-    or all rows of a dense one. Each replica updates its copy of a table in the same way as the
-    others.
+    L2 and constraint apply once to each updated row of a table. These are the rows of a sparse
+    gradient, the used rows of a dense one or, without `used`, all of its rows. All replicas update
+    their copies of a table equally.
 
     Args:
         optimizer: Keras optimizer, also one that scales the loss.
         constraints: Reference of each table -> its `MaxNorm`, or None.
-        l2: Weight of |row|^2 / 2 of tables. Default 0.
+        l2: Weight of |row|^2 / 2 of the rows of tables. Default 0.
         kernel_l2: Weight of |w|^2 / 2 of all other variables. Default 0.
-        clip_norm: Largest norm of all gradients together, or None (default).
+        clip_norm: Largest global norm of the gradients; None (default): no limit.
     """
 
     def __init__(self, optimizer, constraints, l2=0.0, kernel_l2=0.0, clip_norm=None):
@@ -38,7 +38,7 @@ class RegularisedStep:
         Args:
             gradients: Unscaled gradients of this replica: dense, sparse or None.
             variables: `tf.Variable`s in the same order.
-            lookups: Reference of each table -> number of lookups in the batch of all replicas, an
+            lookups: Reference of each table -> number of lookups in the batches of all replicas, an
                 upper bound of the rows in its gradient.
             used: Reference of each table with a dense gradient -> how often this replica looked up
                 each row, float32 [N]; None or missing: all rows are updated.
@@ -62,7 +62,7 @@ class RegularisedStep:
                 _project(constraint, variable, rows)
 
     def _sums(self, gradients, lookups, used):
-        """Returns gradients of all replicas with unique rows, and the updated rows of each.
+        """Returns the summed gradients with unique rows, and the updated rows of each.
 
         Updated rows are indices, a mask bool [N], or None for all rows.
         """
@@ -92,7 +92,7 @@ class RegularisedStep:
 
 
 def count_lookups(features: dict, tables: dict[str, list[tf.Variable]]) -> dict:
-    """Returns the number of lookups in the batch of all replicas, by reference of each table.
+    """Returns the number of lookups in the batches of all replicas, by reference of each table.
 
     Args:
         features: The batch of one replica.
@@ -114,7 +114,7 @@ def _rows(gradient):
 
 
 def _project(constraint, variable, updated):
-    """Applies a `MaxNorm` to updated rows: indices, a mask or None for all."""
+    """Applies a `MaxNorm` to the updated rows: indices, a mask, or None for all rows."""
     if updated is None:
         updated = tf.ones([variable.shape[0]], tf.bool)
     if updated.dtype == tf.bool:

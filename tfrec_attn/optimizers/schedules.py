@@ -17,8 +17,9 @@ class WarmUp(tf.keras.optimizers.schedules.LearningRateSchedule):
         cosine:        final + (learning_rate - final) * (1 + cos(pi p)) / 2
         inverse_sqrt:  learning_rate * sqrt(max(W, 1) / s)                  p = (s - W) / (S - W)
 
-    s = 1, 2, ... is the number of a step (an optimizer calls the schedule with the number of steps
-    before it): step W has the learning rate, and step S and later ones have the final one.
+    s = 1, 2, ... is the number of a step; an optimizer calls the schedule with the number of steps
+    before it. Step W has the full learning rate. With linear and cosine, step S and later steps
+    have the final one.
 
     Args:
         learning_rate: The highest rate.
