@@ -1,6 +1,7 @@
-"""All that differs between Keras 2 and Keras 3: `keras` is that of the process.
+"""All that differs between Keras 2 and Keras 3.
 
-`keras2` and `keras3` have the same names, and `keras2_model` and `keras3_model` the same class.
+`keras2` and `keras3` define the same names; `keras` is the module for the Keras of this process.
+`keras2_model` and `keras3_model` define the same class.
 """
 
 import tensorflow as tf

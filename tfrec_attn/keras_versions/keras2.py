@@ -6,15 +6,16 @@ from tfrec_attn.keras_versions.variables import sum_repeated_rows
 
 # Types of weights.
 VARIABLES = (tf.Variable,)
-# Argument of `add_weight`: no lower precision for a weight.
+# Argument of `add_weight` by which mixed precision does not cast a weight.
 WITHOUT_AUTOCAST = {"experimental_autocast": False}
 
 
 class RowUpdates:
-    """A mixin of Keras optimizers whose subclass defines `update(gradient, variable, rate)`.
+    """A mixin for Keras optimizers that define `update(gradient, variable, rate)`.
 
-    Sparse gradients reach it with unique rows, unless it sums them itself (`sums_rows`). It is not
-    compiled by XLA by default, because XLA has no kernels that write single rows.
+    `update` gets sparse gradients with unique rows, unless it sums repeated rows itself
+    (`sums_rows`). By default, XLA does not compile the optimizer, because XLA has no kernels that
+    write single rows.
     """
 
     sums_rows = False
@@ -49,7 +50,7 @@ class RowUpdates:
         super().update_step(gradient, variable)
 
     def slot(self, slots, variable):
-        """Returns the slot of a variable in a list of one for each."""
+        """Returns the slot of a variable from a list with a slot for each variable."""
         return slots[self._index_dict[self._var_key(variable)]]
 
 
@@ -85,7 +86,7 @@ def loss_scale_state(optimizer):
 
 
 def distributed_input(strategy, dataset_of):
-    """Returns the input of `fit` that each worker makes for its replicas.
+    """Returns an input of `fit` that each worker makes for its own replicas.
 
     Args:
         strategy: The strategy of the model.

@@ -7,7 +7,7 @@ from tfrec_attn.keras_versions.several_steps import several_steps
 
 
 class Model(tfrs.Model):
-    """A `tfrs.Model` that traces a step once, and is saved before it was called too.
+    """A `tfrs.Model` that traces a step once, and that can be saved before it is called.
 
     A subclass has `max_length`.
     """
@@ -15,7 +15,8 @@ class Model(tfrs.Model):
     def save(self, *args, **kwargs):
         """Saves the model as Keras does, also before it was called."""
         if self.save_spec() is None:
-            # Keras saves a SavedModel with the inputs of a call, and training does not call it.
+            # Keras needs the inputs of a call to save a SavedModel. Training does not call the
+            # model.
             history = tf.zeros([1, self.max_length], tf.int32)
             self({"user": tf.zeros([1], tf.int32), "history": history})
         super().save(*args, **kwargs)
@@ -35,7 +36,7 @@ class Model(tfrs.Model):
     def _step_function(self, step, counter):
         """Returns a function of an iterator that runs a step, or `steps_per_execution` steps.
 
-        Keras lets AutoGraph rewrite its own. None: Keras must make it.
+        Unlike the function of Keras, AutoGraph does not convert it. None: Keras must make it.
         """
         if self.run_eagerly or self.jit_compile or self.autotune_steps_per_execution:
             return None

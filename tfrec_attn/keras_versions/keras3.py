@@ -19,14 +19,15 @@ if tf.keras.backend.backend() != "tensorflow":
 
 # Types of weights.
 VARIABLES = (tf.Variable, tf.keras.Variable)
-# Argument of `add_weight`: no lower precision for a weight.
+# Argument of `add_weight` by which mixed precision does not cast a weight.
 WITHOUT_AUTOCAST = {"autocast": False}
 
 
 class RowUpdates:
-    """A mixin of Keras optimizers whose subclass defines `update(gradient, variable, rate)`.
+    """A mixin for Keras optimizers that define `update(gradient, variable, rate)`.
 
-    Sparse gradients reach it with unique rows, unless it sums them itself (`sums_rows`).
+    `update` gets sparse gradients with unique rows, unless it sums repeated rows itself
+    (`sums_rows`).
     """
 
     sums_rows = False
@@ -53,7 +54,7 @@ class RowUpdates:
         super().update_step(gradient, variable, rate)
 
     def slot(self, slots, variable):
-        """Returns the slot of a variable in a list of one for each."""
+        """Returns the slot of a variable from a list with a slot for each variable."""
         return slots[self._get_variable_index(variable)].value
 
 
@@ -62,8 +63,8 @@ def build(optimizer, variables):
     if optimizer.built:
         return
     optimizer.build(variables)
-    # Averages start at the weights, as under Keras 2. Keras 3 starts them at 0 and replaces them in
-    # the first step only, which an overflow skips and a warm start does not have.
+    # Averages start at the weights, as under Keras 2. Keras 3 starts them at 0 and replaces them
+    # only in the first step. An overflow skips that step, and a warm start does not have it.
     for average, variable in zip(averages_of(optimizer), variables, strict=False):
         average.assign(variable_of(variable))
 
@@ -78,7 +79,7 @@ def apply_summed(optimizer, pairs):
     options = {"unique_rows": True} if isinstance(optimizer, RowUpdates) else {}
     scale, inner = _scale(optimizer), getattr(optimizer, "inner_optimizer", optimizer)
     if scale is not None:
-        # Keras divides them again. A dynamic scale is a power of 2, so that no bit changes.
+        # Keras divides the gradients again. A dynamic scale is a power of 2, so no bit changes.
         pairs = [(scale_gradient(gradient, scale), variable) for gradient, variable in pairs]
     number = inner.iterations + 1
     with _without_sum(inner):
@@ -111,7 +112,7 @@ def loss_scale_state(optimizer):
 
 
 def distributed_input(strategy, dataset_of):
-    """Returns the input of `fit` that each worker makes for its replicas.
+    """Returns an input of `fit` that each worker makes for its own replicas.
 
     Args:
         strategy: The strategy of the model.
@@ -126,7 +127,7 @@ def progress_bar():
 
 
 def _scale(optimizer):
-    """Returns by what Keras divides the gradients that it applies, or None."""
+    """Returns the number by which Keras divides the gradients that it applies, or None."""
     return optimizer.dynamic_scale.value if _is_dynamic(optimizer) else optimizer.loss_scale_factor
 
 
@@ -136,8 +137,8 @@ def _is_dynamic(optimizer):
 
 @contextlib.contextmanager
 def _without_sum(optimizer):
-    """Keeps an optimizer from adding up the gradients of the replicas, which it always does."""
-    # Replicas take turns, and each sets and removes it.
+    """Turns off the sum of gradients over replicas, which an optimizer of Keras 3 always makes."""
+    # Replicas take turns, and each one sets and removes the attribute.
     optimizer._all_reduce_sum_gradients = lambda grads_and_vars: grads_and_vars
     try:
         yield

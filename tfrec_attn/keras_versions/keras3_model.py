@@ -6,18 +6,19 @@ from tfrec_attn.keras_versions.several_steps import several_steps
 
 
 class Model(tf.keras.Model):
-    """A `keras.Model` whose steps are traced once, and end with the epoch.
+    """A `keras.Model` that traces a step once, and that makes no step after the end of an epoch.
 
-    Keras 3 itself runs `steps_per_execution` steps at the end of an epoch too, however few are
-    left. Steps return the results of metrics, which a replica of Keras 3 computes for itself.
+    Keras 3 itself always runs `steps_per_execution` steps, even if fewer are left in the epoch. A
+    test step on several replicas returns the metrics of all replicas; in Keras 3, a replica returns
+    its own metrics.
     """
 
-    # Steps of an epoch, of which `_steps_done` are done; None: not known.
+    # Number of steps of an epoch, of which `_steps_done` are done; None: not known.
     _epoch_steps = None
     _steps_done = 0
 
     def __setattr__(self, name, value):
-        """Sets an attribute; a layer that no attribute has any more is no part of the model."""
+        """Sets an attribute. A replaced layer that no other attribute has leaves the model."""
         before = vars(self).get(name)
         super().__setattr__(name, value)
         if isinstance(before, tf.keras.layers.Layer) and all(
@@ -31,10 +32,11 @@ class Model(tf.keras.Model):
         return tuple(self._flatten_layers(include_self=False))
 
     def compile(self, *args, jit_compile=False, **kwargs):
-        """Configures training; XLA has no kernels that write single rows, so it is off.
+        """Configures training, by default without XLA, which has no kernels to write single rows.
 
         Raises:
-            ValueError: If the model was made in the scope of a strategy that Keras 3 cannot do.
+            ValueError: If the model was made in the scope of a strategy that Keras 3 does not
+                support.
         """
         if isinstance(self.distribute_strategy, tf.distribute.ParameterServerStrategy):
             raise ValueError(
@@ -48,7 +50,7 @@ class Model(tf.keras.Model):
         """Trains the model as Keras does."""
         self._epoch_steps, self._steps_done = steps_per_epoch or _cardinality(x), 0
         if isinstance(x, (tf.data.Dataset, tf.distribute.DistributedDataset)):
-            # Keras 3 warns that it cannot shuffle it.
+            # Otherwise Keras 3 warns that it cannot shuffle this input.
             kwargs["shuffle"] = False
         return super().fit(x, *args, steps_per_epoch=steps_per_epoch, **kwargs)
 
@@ -63,7 +65,7 @@ class Model(tf.keras.Model):
         return self.test_function
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        """The constructor has built all."""
+        """Does nothing, because the constructor has built all layers."""
 
     def _step_function(self, step, result):
         """Returns a function of an iterator that runs a step on all replicas.
@@ -98,7 +100,7 @@ class Model(tf.keras.Model):
         step, most = self._step_function(self.train_step, self._first), self.steps_per_execution
         if most == 1:
             return step
-        # Not an attribute: it would be saved with the weights.
+        # As an attribute, it would be saved with the weights.
         count = tf.Variable(most, trainable=False)
         several = several_steps(step, count)
 
@@ -130,6 +132,6 @@ class Model(tf.keras.Model):
 
 
 def _cardinality(dataset):
-    """Returns the number of batches of a dataset, or None where that is not known."""
+    """Returns the number of batches of a dataset, or None if it is not known."""
     count = int(dataset.cardinality()) if isinstance(dataset, tf.data.Dataset) else -1
     return count if count > 0 else None

@@ -4,9 +4,9 @@ import tensorflow as tf
 
 
 def several_steps(step, count):
-    """Returns a function of an iterator that runs `count` steps, and returns the last outputs.
+    """Returns a function of an iterator that runs `count` steps and returns the last outputs.
 
-    Keras' own loop traces a step twice, because it has no outputs before the first step.
+    The loop of Keras traces a step twice, because it has no outputs before the first step.
 
     Args:
         step: `tf.function` of an iterator, whose outputs are scalars.

@@ -1,24 +1,24 @@
-"""Weights and gradients in TensorFlow's own types, and objects of the other Keras."""
+"""Weights and gradients as types of TensorFlow, and a check against objects of the other Keras."""
 
 import tensorflow as tf
 
 
 def variable_of(weight):
-    """Returns the `tf.Variable` of a weight: itself, or that in a variable of Keras 3."""
+    """Returns the `tf.Variable` of a weight, which can be a variable of Keras 3."""
     return weight if isinstance(weight, tf.Variable) else weight.value
 
 
 def gather_from(weight, rows):
-    """Returns rows of a weight, as `tf.gather` does, at a cost that does not depend on its size.
+    """Returns rows of a weight, as `tf.gather` does, at a cost independent of its size.
 
-    `tf.gather` reads, and after sparse updates copies, all rows of a variable that several replicas
-    have.
+    If several replicas have a variable, `tf.gather` reads all of its rows, and copies them after
+    sparse updates.
     """
     return tf.gather(_of_this_replica(weight), rows)
 
 
 def read_whole(weight):
-    """Returns all of a weight as a tensor, without a copy unless another device has it.
+    """Returns all of a weight as a tensor, without a copy unless it is on another device.
 
     After a gather or a sparse update, TensorFlow copies a variable on every read, until
     `DisableCopyOnRead` is called. XLA, LiteRT and ONNX do not know this operation.
@@ -39,9 +39,9 @@ def _of_this_replica(weight):
 
 
 def averages_of(optimizer):
-    """Returns the moving averages of the weights that an optimizer keeps, in their order.
+    """Returns the moving averages that an optimizer keeps, in the order of the weights.
 
-    It keeps none, and the result is empty, unless it was made with `use_ema`.
+    The result is empty unless the optimizer was made with `use_ema`.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return [variable_of(one) for one in getattr(inner, "_model_variables_moving_average", [])]
