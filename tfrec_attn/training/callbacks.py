@@ -16,10 +16,10 @@ from tfrec_attn.training.progress import Progress
 
 
 class ResumableCallbacks(tf.keras.callbacks.CallbackList):
-    """A list of callbacks for a training of several calls of `fit`.
+    """A list of callbacks for a training with several calls of `fit`.
 
-    One call trains the rest of an interrupted epoch, another one the other epochs. As a context,
-    the list begins and ends the training.
+    One call trains the rest of an interrupted epoch, and another call the other epochs. As a
+    context manager, the list calls `on_train_begin` and `on_train_end` of the callbacks once.
 
     Args:
         callbacks: Callbacks in the order of their calls.
@@ -29,7 +29,7 @@ class ResumableCallbacks(tf.keras.callbacks.CallbackList):
         steps: Steps of a whole epoch.
 
     Attributes:
-        first_step: First step of the next call of `fit` in its epoch.
+        first_step: Step of its epoch at which the next call of `fit` begins.
     """
 
     def __init__(self, callbacks: list, model: Any, *, verbose: int, epochs: int, steps: int):
@@ -59,7 +59,8 @@ class ResumableCallbacks(tf.keras.callbacks.CallbackList):
         super().on_train_batch_begin(self.first_step + batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        # Keras 3 always passes the number of the last of several steps, even if fewer are left.
+        # With several steps per execution, Keras 3 passes a number beyond the last step if fewer
+        # steps are left.
         super().on_train_batch_end(min(self.first_step + batch, self.steps - 1), logs)
 
 
@@ -182,11 +183,11 @@ class CheckpointSaver(tf.keras.callbacks.Callback):
 
 
 class EpochOnly(tf.keras.callbacks.Callback):
-    """Calls a callback at the end of an epoch only, as if that were its only batch.
+    """Calls a callback only at the end of an epoch, as if the epoch had one batch.
 
-    A cluster needs it where clocks, signals or losses would lead its processes to different
-    decisions: within an epoch each process has the loss of its own replica, at the end that of all
-    replicas.
+    The processes of a cluster must make the same decisions. Within an epoch, their clocks and
+    signals differ, and each process has the loss of its own replica. At the end of an epoch, each
+    process has the loss of all replicas.
     """
 
     def __init__(self, callback: tf.keras.callbacks.Callback, steps: int):

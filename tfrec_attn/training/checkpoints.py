@@ -1,4 +1,4 @@
-"""Checkpoints of a training, each complete or absent."""
+"""Checkpoints of a training, each of which is complete or absent."""
 
 import contextlib
 import os
@@ -26,10 +26,9 @@ _KEPT = 2
 class Checkpoints:
     """The last two checkpoints of a training, `checkpoints/last-<steps>`, and its best weights.
 
-    A checkpoint holds the weights with the optimizer, the best weights so far (see
-    `validated`), the progress, and the checksums of these files. It is written under another name,
-    flushed to the disk and renamed, so that a process that is killed leaves the earlier checkpoints
-    intact.
+    A checkpoint holds the weights with the optimizer, the best weights so far (see `validated`),
+    the progress, and the checksums of these files. It is written under another name, flushed to the
+    disk and renamed. A killed process therefore leaves the earlier checkpoints intact.
 
     Args:
         folder: The run.
@@ -44,11 +43,12 @@ class Checkpoints:
         Args:
             model: A compiled model, whose optimizer is saved too.
             progress: The progress of the training.
-            steps: Number of steps of the training.
-            is_best: Whether these weights are the best, and not those of the last checkpoint.
+            steps: Number of completed steps of the training.
+            is_best: Whether these weights are the best so far. If not, the checkpoint keeps the
+                best weights of the one before.
 
         Raises:
-            TrainingError: If it cannot be written; the earlier checkpoints stay.
+            TrainingError: If the checkpoint cannot be written; the earlier checkpoints stay.
         """
         target = self.folder / f"{STATES}{steps:09d}"
         if (target / SUMS).exists():
@@ -75,7 +75,7 @@ class Checkpoints:
         self._keep(_KEPT)
 
     def any(self) -> bool:
-        """Whether there is a checkpoint, possibly a damaged one."""
+        """Returns whether there is a checkpoint, possibly a damaged one."""
         return bool(self._newest_first())
 
     def restore(self, model: Any) -> Progress | None:
@@ -93,7 +93,7 @@ class Checkpoints:
         for state in self._newest_first():
             problem = _problem(state)
             if problem is None:
-                # Slots are restored only if they exist.
+                # Only slots that exist are restored.
                 keras.build(model.optimizer, model.trainable_variables)
                 try:
                     weights.read(state / _WEIGHTS, model, model.optimizer)
@@ -135,7 +135,7 @@ class Checkpoints:
 
 @contextlib.contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turns errors of the disk, raised inside, into a TrainingError that names the path."""
+    """Turns disk errors in the context into a TrainingError that names the path."""
     try:
         yield
     except (
@@ -144,7 +144,7 @@ def writing(path: Path) -> Iterator[None]:
         tf.errors.CancelledError,
         tf.errors.DeadlineExceededError,
     ):
-        raise  # Of another process, which saves too.
+        raise  # These are errors of another process, which saves too.
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None)
         reason = reason or str(getattr(error, "message", error)).splitlines()[0]
@@ -158,7 +158,7 @@ def _remove(state: Path) -> None:
 
 
 def _link_as_best(source: Path, name: str, folder: Path) -> None:
-    """Links, or else copies, the weights of a name in one folder as the best ones of another."""
+    """Links the weights of a name in one folder as the best weights of another, or copies them."""
     for path in _files(source):
         if path.name.startswith(f"{name}."):
             target = folder / f"{_BEST}{path.name.removeprefix(name)}"

@@ -8,9 +8,9 @@ from tfrec_attn.runtime.cluster import Task
 from tfrec_attn.runtime.process import environment
 from tfrec_attn.runtime.rendezvous import meet
 
-# Seconds; the others may need longer to read the log.
+# In seconds. The other processes may need longer to read the log.
 _TIMEOUT = 600.0
-# Settings that can differ: paths, and what concerns one process only.
+# Settings that can differ between processes: paths, and what concerns one process only.
 _OF_A_MACHINE = (
     "data.path",
     "data.source",
@@ -24,7 +24,7 @@ _OF_A_MACHINE = (
 
 
 def wait_for_others(task: Task, config: Config, split: Split) -> None:
-    """Waits for the other processes, and checks that they have the same versions, keys and log.
+    """Waits for the other processes, and checks that all have the same versions, keys and log.
 
     Raises:
         ConfigError: If a process differs.

@@ -23,7 +23,7 @@ def count(model: Any, config: Config, split: Split, folder: Path) -> dict[str, f
         folder: Folder for `checkpoints/`.
 
     Returns:
-        What `fit` returns: there are 0 epochs, and the seconds are those of the counting.
+        The keys of the result of `fit`, with 0 epochs and with the seconds of the counting.
 
     Raises:
         ConfigError: If a model of another package fails.
@@ -39,7 +39,7 @@ def count(model: Any, config: Config, split: Split, folder: Path) -> dict[str, f
             raise
         raise MODELS.failure(config.model.name, "cannot count the events", error) from None
     if models.joins_runs(config.model.name) and model.trained_users is not None:
-        # The runs that a model joins may not know each user.
+        # The joined runs may not know all users of the log.
         trained = load_trained_rows(folder)
         save_trained_rows(folder, trained._replace(users=trained.users & model.trained_users))
     seconds = time.perf_counter() - begin

@@ -14,9 +14,9 @@ _K = 10
 
 
 def count_not_finite(variables: list[tf.Variable]) -> dict[str, int]:
-    """Returns the number of values that are not finite, of the variables that have some."""
+    """Returns the number of values that are not finite, by variable with such values."""
     floating = [one for one in map(variable_of, variables) if one.dtype.is_floating]
-    # A graph of so few operations takes longer to trace than it saves in a hundred epochs.
+    # Tracing so few operations takes longer than a graph saves in a hundred epochs.
     found = ((one.name, tf.math.is_finite(tf.convert_to_tensor(one))) for one in floating)
     return {
         name: int(tf.math.count_nonzero(~finite))
@@ -39,7 +39,9 @@ def first_not_finite(model: Any) -> str | None:
 class Diagnostics:
     """Figures about the recommendations and the weights of a model.
 
-    The recommendations are the best items among all, seen or not, of up to 1,000 held-out users.
+    The recommendations are the best of all items, also of seen ones, for up to 1,000 held-out
+    users. The figures are:
+
     - `top1_share`: share of users whose best item is the most common best item, in 0..1.
     - `distinct_top10`: number of different items in the ten best of all users.
     - `largest_item_norm`: largest norm of a row of the item tables.

@@ -19,11 +19,11 @@ from tfrec_attn.layers.embedding_table import reading_in_place
 from tfrec_attn.models.base.recommendation import best_unseen
 from tfrec_attn.training.inputs import held_out
 
-# Counting models that every run is compared with.
+# Counting models with which every run is compared.
 BASELINES = ("pop", "transition", "decayed_transitions")
 _MAX_LENGTH = 50
-_RESAMPLES = 1000  # where a configuration has none
-# Below this number of blocks, eager execution takes less time than tracing.
+_RESAMPLES = 1000  # if evaluate.bootstrap is 0
+# For fewer blocks, eager execution takes less time than tracing.
 _FEW_BLOCKS = 8
 
 
@@ -39,7 +39,7 @@ def rank(ranker: Callable, config: Config, split: Split, part: str, eager: float
     """Returns the rank of each held-out event of "valid" or "test".
 
     Args:
-        ranker: `ranks` of a model.
+        ranker: Function of a block of events, such as `ranks` of a model.
         config: The configuration.
         split: The data.
         part: "valid" or "test".
@@ -52,7 +52,7 @@ def rank(ranker: Callable, config: Config, split: Split, part: str, eager: float
 def rank_by_model(model: Any, config: Config, split: Split, part: str) -> np.ndarray:
     """Returns the rank of each held-out event by a trained model, as `rank`."""
     traced = model.traced_ranks()
-    # The validation has traced it, unless the model counts or was trained eagerly.
+    # The validation has traced the function, unless the model counts or was trained eagerly.
     ranker = traced if traced.experimental_get_tracing_count() else model.ranks
     return rank(ranker, config, split, part, eager=_FEW_BLOCKS)
 
@@ -62,7 +62,7 @@ def rank_and_list(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the rank of each held-out event, int32 [U], and the best items, int32 [U, k].
 
-    k is `LIST_LENGTH`, or N if that is less; 0 stands for no item.
+    k is the smaller of `LIST_LENGTH` and N; 0 stands for no item.
     """
     k = min(LIST_LENGTH, model.num_items)
 
@@ -100,7 +100,7 @@ def intervals(
 
     Args:
         values: Metric -> values of the held-out events, float [U].
-        config: Its seed and `evaluate.bootstrap` are used, and 1,000 resamples where that is 0.
+        config: Its seed and `evaluate.bootstrap` are used; if that is 0, there are 1,000 resamples.
         users: As for `bootstrap_intervals`.
     """
     resamples = config.evaluate.bootstrap or _RESAMPLES
@@ -120,8 +120,8 @@ def is_baseline(config: Config) -> bool:
 def rank_baselines(config: Config, split: Split) -> dict[str, np.ndarray]:
     """Returns the ranks of the test events by each of `BASELINES`, with its defaults.
 
-    They use the latest 50 events of a history, independently of `data.max_length`, and like a run
-    only events of items with training events.
+    The baselines use the latest 50 events of a history, independently of `data.max_length`. Like a
+    run, they use only events of items with training events.
     """
     data = dataclasses.replace(config.data, max_length=_MAX_LENGTH)
     config = dataclasses.replace(config, data=data)

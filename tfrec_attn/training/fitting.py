@@ -42,7 +42,7 @@ _OF_TRAIN = (
     *("margin", "reduction", "l2", "kernel_l2", "seed"),
     *("calibration", "score_penalty", "clip_norm", "accumulate"),
 )
-# Up to this many steps, eager execution takes less time than tracing a step.
+# Up to this number of steps, eager execution takes less time than tracing a step.
 _FEW_STEPS = 12
 
 
@@ -80,25 +80,25 @@ def make_distillation(
 def compile_model(
     model: Any, config: Config, split: Split, stream: BatchStream, first_step: int = 0
 ) -> None:
-    """Compiles a model by section `train`.
+    """Compiles a model with the settings of section `train`.
 
     Args:
         model: A `SequenceModel`.
         config: The configuration.
         split: The data.
         stream: The training batches.
-        first_step: Step at which the counter of the optimizer begins.
+        first_step: Initial value of the step counter of the optimizer.
 
     Raises:
-        ConfigError: If the model cannot be trained in this way.
+        ConfigError: If the model cannot be trained with these settings.
         DataError: If there is nothing to distill.
     """
     train, steps = config.train, config.runtime.steps_per_execution
     all_steps = train.epochs * stream.steps_per_epoch
     loss_names.try_out(train.loss)
     if model.distribute_strategy.num_replicas_in_sync > 1:
-        # Iterations of one loop overlap and share the keys of their collectives, so replicas would
-        # add gradients of different steps.
+        # The iterations of a loop overlap and share the keys of their collectives, so replicas
+        # would sum gradients of different steps.
         steps = 1
     optimizer = make_optimizer(config, stream.steps_per_epoch, first_step)
     distillation = make_distillation(config, split)
@@ -129,7 +129,7 @@ def fit(
     stop: StopSignals | None = None,
     after_epoch: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, float]:
-    """Compiles and trains a model, and leaves it with the weights of the best epoch.
+    """Compiles and trains a model, which then has the weights of the best epoch.
 
     An interrupted training is resumed from its newest checkpoint in the folder.
 
@@ -138,17 +138,18 @@ def fit(
         config: The configuration.
         split: The data.
         folder: Folder for `checkpoints/`, `history.csv` and `tensorboard/`.
-        warm: The warm start whose weights the model has and whose slots its optimizer gets.
-        stop: Checked after each step; None: never.
+        warm: The warm start from which the model has its weights, or None. The optimizer gets its
+            slots.
+        stop: Signals, which are checked after each step; None: no signals.
         after_epoch: Called with the progress after each epoch and its checkpoint, and before the
-            first step of a resumed training; it may raise an exception to end the training.
+            first step of a resumed training. It can raise an exception to end the training.
 
     Returns:
-        best_epoch, epochs, seconds_per_epoch, examples_per_second, and earlier_seconds, those of
-        earlier processes.
+        best_epoch, epochs, seconds_per_epoch, examples_per_second, and earlier_seconds (the seconds
+        of earlier processes).
 
     Raises:
-        NotFiniteError: If loss or weights are not finite.
+        NotFiniteError: If the loss or a weight is not finite.
         TrainingError: If the folder cannot be written.
         Interrupted: If a signal was received.
     """
@@ -208,7 +209,7 @@ def _train(
     stop: StopSignals,
     after_epoch: Callable[[Progress], None],
 ) -> None:
-    """Trains until the progress is over: the rest of an interrupted epoch, then the others."""
+    """Trains until the progress is over: the rest of an interrupted epoch, then other epochs."""
     train, epochs, steps = config.train, config.train.epochs, stream.steps_per_epoch
     patience = progress.patience(train.patience, train.ema)
     limits = {"epochs": epochs, "metric": config.evaluate.metric, "patience": patience}

@@ -18,7 +18,7 @@ class HistoryWriter(tf.keras.callbacks.Callback):
 
     Args:
         folder: The run.
-        progress: Its `history` is extended; the epochs in it are written at the start.
+        progress: Its `history` is extended. Epochs that it already has are written at the start.
         diagnostics: The training diagnostics.
     """
 

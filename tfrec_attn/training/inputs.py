@@ -1,4 +1,4 @@
-"""The input of training and evaluation: training batches and held-out events of a split."""
+"""The inputs of training and evaluation: training batches and held-out events of a split."""
 
 from tfrec_attn import models
 from tfrec_attn.config import Config, loss_names
@@ -19,7 +19,7 @@ from tfrec_attn.data.shards.sharded_split import ShardedSplit
 from tfrec_attn.errors import ConfigError, DataError
 from tfrec_attn.evaluation.held_out import block_size
 
-# Kind of batches -> its stream from memory, and from the shards of a prepared log.
+# Kind of batches -> its streams from memory and from the shards of a prepared log.
 _STREAMS = {
     "windows": (Windows, StreamedWindows),
     "next_items": (NextItems, StreamedNextItems),
@@ -69,12 +69,12 @@ def training_stream(config: Config, split: Split) -> BatchStream:
 def held_out(config: Config, split: Split, part: str) -> HeldOut:
     """Returns the held-out events of "valid" or "test" in blocks that fit into memory.
 
-    A model ignores items without training events. Histories are therefore long enough to have the
-    latest `data.max_length` events of trained items.
+    A model ignores items without training events. Histories are therefore long enough to contain
+    the latest `data.max_length` events of the other items.
     """
     untouched = 0
     if not (item_counts(split) > 0).all():
-        # Only events after the training events of a user can be of such items.
+        # Such items only occur after the training events of a user.
         positions = getattr(split, part)
         untouched = int((positions - split.train_end[split.rows(positions)]).max(initial=0))
     kind = StreamedHeldOut if isinstance(split, ShardedSplit) else HeldOut
@@ -89,7 +89,7 @@ def held_out(config: Config, split: Split, part: str) -> HeldOut:
 
 
 def _gaps(config: Config, split: Split) -> dict[str, bool]:
-    """Returns the argument by which batches have times between events, if the model needs them.
+    """Returns the argument that adds times between events to batches, if the model needs them.
 
     Raises:
         ConfigError: If the events are not in memory.

@@ -1,4 +1,4 @@
-"""The progress of a training, apart from its variables."""
+"""The progress of a training, without its variables."""
 
 import dataclasses
 import json
@@ -7,17 +7,17 @@ import math
 
 @dataclasses.dataclass
 class Progress:
-    """The progress of a training, written beside its weights.
+    """The progress of a training, which a checkpoint contains beside the weights.
 
     Attributes:
-        epoch: Completed epochs, validation included.
-        step: Completed steps of the current epoch.
-        history: Row of history.csv of each completed epoch, without the number.
-        seconds: Seconds of the training steps of each epoch, the current one included.
+        epoch: Number of completed epochs, including their validation.
+        step: Number of completed steps of the current epoch.
+        history: Row of history.csv for each completed epoch, without the number of the epoch.
+        seconds: Seconds of the training steps of each epoch, including the current one.
         begun: Epochs in which a process started; their seconds include tracing.
         train_seconds: Seconds of all processes so far.
         loss: State of the mean loss of the current epoch.
-        steps: Steps of a whole epoch.
+        steps: Number of steps of a whole epoch.
     """
 
     epoch: int = 0
@@ -40,12 +40,12 @@ class Progress:
         Args:
             epochs: `train.patience`.
             ema: `train.ema`. An average of weights needs about 1 / (1 - ema) steps to follow the
-                weights, so its metric says little before. On a small log these are many epochs.
+                weights, so its earlier metrics say little. On a small log these are many epochs.
         """
         return epochs if ema is None else max(epochs, math.ceil(1 / (1 - ema) / self.steps))
 
     def is_over(self, epochs: int, metric: str, patience: int) -> bool:
-        """Whether all epochs are completed, or the last `patience` ones did not improve."""
+        """Returns whether all epochs are completed, or the last `patience` ones did not improve."""
         if self.epoch >= epochs:
             return True
         between_epochs = self.step == 0 and self.epoch > 0

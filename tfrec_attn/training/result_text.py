@@ -12,7 +12,7 @@ from tfrec_attn.training.warm_start import describe_report
 
 
 def better_baseline(config: Config, result: dict[str, Any]) -> str | None:
-    """Returns what to do if a baseline has a better metric than the model, or None."""
+    """Returns advice if a baseline has a better metric than the model, or None."""
     metric, name = config.evaluate.metric, config.model.name
     # A counting model is not compared with its own default settings.
     values = {one: row[metric] for one, row in result["baselines"].items() if one != name}
@@ -34,7 +34,7 @@ def better_baseline(config: Config, result: dict[str, Any]) -> str | None:
 
 
 def last_was_best(config: Config, result: dict[str, Any]) -> str | None:
-    """Returns what to do if the training ended while its metric still rose, or None."""
+    """Returns advice if the last epoch of the training was the best one, or None."""
     if not result["epochs"] or result["best_epoch"] != config.train.epochs:
         return None
     return (
@@ -44,10 +44,10 @@ def last_was_best(config: Config, result: dict[str, Any]) -> str | None:
 
 
 def describe_result(config: Config, result: dict[str, Any]) -> str:
-    """Returns the metrics of a finished training beside its baselines, and its cost, as text."""
+    """Returns the metrics and the cost of a finished training, with its baselines, as text."""
     name, rows = extensions.short_name(config.model.name), dict(result["baselines"])
     if name in rows:
-        # Its parameters are those of the class, not of the run.
+        # A baseline has the default parameters of its class, not those of the run.
         rows[f"{name} (default)"] = rows.pop(name)
     if "prior" in result:
         rows[name] = result["prior"]["test_alone"]
@@ -74,7 +74,7 @@ def describe_result(config: Config, result: dict[str, Any]) -> str:
 
 
 def next_commands(config: Config, folder: Path) -> str:
-    """Returns the commands for a finished run."""
+    """Returns the next commands for a finished run."""
     run, name = shlex.quote(str(folder)), shlex.quote(folder.name)
     # A report needs the events in memory.
     first = "evaluate" if is_folder(config.data.source) else "report"

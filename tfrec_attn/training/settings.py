@@ -1,4 +1,4 @@
-"""Checks of the settings of a training: which are inconsistent, and which have no effect."""
+"""Checks of the settings of a training: inconsistent settings, and settings without an effect."""
 
 import functools
 import importlib.util
@@ -66,15 +66,15 @@ def check_tracker(config: Config) -> None:
 
 
 def check_events(config: Config, session_gap: float | None, timestamp: str | None) -> None:
-    """Checks that a model of users alone has users, and one of time gaps has times.
+    """Checks that the log has the users or the times that the model needs.
 
     Args:
         config: The configuration.
-        session_gap: `data.session_gap`, or that of the prepared folder.
-        timestamp: `data.columns.timestamp` in the same way.
+        session_gap: `data.session_gap`, or the session gap of the prepared folder.
+        timestamp: `data.columns.timestamp`, or the column of the prepared folder.
 
     Raises:
-        ConfigError: If it has not.
+        ConfigError: If users or times are missing.
     """
     key = models.gap_key(config.model.name, config.model.parameters)
     if key is not None and timestamp is None:
@@ -88,7 +88,7 @@ def check_events(config: Config, session_gap: float | None, timestamp: str | Non
 
 
 def settings_without_effect(config: Config) -> list[str]:
-    """Returns a line for each setting that differs from its default but is not used."""
+    """Returns a line for each setting that differs from its default but has no effect."""
     model, loss = config.model.name, config.train.loss
     batches = models.trains_on(model)
     of_batches = {

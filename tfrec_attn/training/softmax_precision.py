@@ -1,4 +1,4 @@
-"""The precision of the products of softmax losses on the device at hand."""
+"""The precision of the matrix products of softmax losses on the device of a training."""
 
 from pathlib import Path
 
@@ -6,14 +6,14 @@ import tensorflow as tf
 
 from tfrec_attn.config import Config, loss_names
 
-# Names that Linux gives to processors that multiply bfloat16, on x86-64 and on ARM.
+# Flags by which Linux marks processors that multiply bfloat16, on x86-64 and on ARM.
 _FLAGS = {"avx512_bf16": "AVX512-BF16", "amx_bf16": "AMX", "bf16": "BF16"}
 
 
 def softmax_precision(
     config: Config, cpu_info: Path = Path("/proc/cpuinfo")
 ) -> tuple[str, str | None]:
-    """Returns "float32" or "bfloat16", and a sentence about the choice or None.
+    """Returns "float32" or "bfloat16", and a sentence about the choice, or None.
 
     Args:
         config: The configuration.
@@ -36,7 +36,7 @@ def softmax_precision(
 
 
 def _has_softmax(config):
-    """Returns whether the loss or the distillation takes a precision."""
+    """Returns whether the loss or the distillation has a softmax with this setting."""
     train, distillation = config.train, config.train.distillation
     if "softmax_precision" in loss_names.get(train.loss).keywords.values():
         return True
@@ -44,7 +44,7 @@ def _has_softmax(config):
 
 
 def _native(config, cpu_info):
-    """Returns what multiplies bfloat16 on the device of a training, or None."""
+    """Returns the feature by which the device of a training multiplies bfloat16, or None."""
     devices = config.runtime.devices
     uses_gpu = devices is None or any(one.upper().startswith("GPU") for one in devices)
     for device in tf.config.list_physical_devices("GPU") if uses_gpu else ():

@@ -1,7 +1,7 @@
-"""Experiment trackers, which get the values that TensorBoard gets.
+"""Experiment trackers, which get the same values as TensorBoard.
 
-A resumed training is a new run of the tracker, with all epochs. The libraries read their own
-environment variables.
+A resumed training is a new run of the tracker, with all epochs. The libraries of the trackers read
+their own environment variables.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from tfrec_attn.config import Config, flatten, to_dict
 from tfrec_attn.errors import TrainingError, first_line
 from tfrec_attn.training.progress import Progress
 
-_AT_ONCE = 50  # parameters of a request; MLflow takes at most 100
+_AT_ONCE = 50  # parameters in a request; MLflow takes at most 100
 _NOT_IN_NAMES = re.compile(r"[^\w\-. /]")
 
 
@@ -60,12 +60,12 @@ _TRACKERS = {"mlflow": _Mlflow, "wandb": _WeightsAndBiases}
 
 
 class Tracking:
-    """The tracker of a configuration as a context that a training runs in.
+    """The tracker of a configuration, as a context manager around a training.
 
     Args:
-        config: With `train.tracker` and `run_dir`.
-        is_chief: Whether this process trains alone, or is the chief of a cluster. Others do
-            nothing.
+        config: The configuration; `train.tracker` and `run_dir` are used.
+        is_chief: Whether this process trains alone, or is the chief of a cluster. Other processes
+            send nothing.
 
     Raises:
         TrainingError: If the library cannot be imported, or the tracker does not take the run.
@@ -83,13 +83,13 @@ class Tracking:
         return self
 
     def log(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Sends metrics of an epoch, or of the whole run."""
+        """Sends the metrics of an epoch (`step`), or of the whole run (None)."""
         if self._tracker is not None:
             with self._explained():
                 self._tracker.log(metrics, step)
 
     def log_epochs(self, progress: Progress) -> None:
-        """Sends the completed epochs of a training that were not sent yet."""
+        """Sends the completed epochs that were not sent yet."""
         for epoch in range(self._epochs, progress.epoch):
             self.log(progress.history[epoch], epoch)
         self._epochs = progress.epoch
@@ -105,7 +105,7 @@ class Tracking:
         try:
             yield
         except Exception as error:
-            # Each library raises errors of its own, and those of its network.
+            # Each library raises errors of its own, and errors of the network.
             raise TrainingError(
                 f"train.tracker={self._name} failed ({first_line(error)}); correct its settings, "
                 "or leave it out."

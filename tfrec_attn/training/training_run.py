@@ -52,7 +52,7 @@ def train(config: Config, *, restart: bool = False, notes: Sequence[str] = ()) -
     """Trains, evaluates and writes a run directory.
 
     The folder is `<run_dir>.partial` until the run is complete. An interrupted run with the same
-    configuration and data is resumed from its last checkpoint. A complete one is left as it is.
+    configuration and data is resumed from its last checkpoint. A complete run does not change.
 
     Args:
         config: A configuration of `tfrec_attn.config.load`.
@@ -67,7 +67,7 @@ def train(config: Config, *, restart: bool = False, notes: Sequence[str] = ()) -
         ConfigError: If the configuration cannot be used; nothing is written.
         DataError: If the log cannot be used; nothing is written.
         TrainingError: If the loss is not finite or the disk is full. A run with a checkpoint stays,
-            and one without is removed.
+            and a run without one is removed.
         Interrupted: If a signal was received.
     """
     config, task = resolve(config), this_task(config.runtime.strategy)
@@ -172,7 +172,7 @@ def read_data(config: Config, previous: PreviousRun | None, rejected: Path) -> r
 
 
 def _rest(partial: PartialRun | None, task: Task | None) -> str:
-    """Returns what was written, and how to resume."""
+    """Returns what an interrupted training has written, and how to resume it."""
     if task is not None and not task.is_chief:
         return "the first task of the cluster keeps the checkpoints"
     if partial is not None and partial.has_checkpoint():
@@ -218,7 +218,7 @@ def _train_into(
         name: summarise(ranks, config.evaluate.k)
         for name, ranks in rank_baselines(config, data.split).items()
     }
-    # Baselines are models, which draw random numbers.
+    # The models of the baselines have drawn random numbers.
     seed_everything(config.train.seed)
     begin = time.perf_counter()
     has_weights = previous and not models.joins_runs(config.model.name)
@@ -276,7 +276,7 @@ def _print_data(data: run.PreparedData, leaks: Any) -> None:
 
 
 def _save_data(folder: Path, config: Config, data: run.PreparedData) -> None:
-    """Writes vocabularies and held-out events, again if a run is resumed: they may have changed."""
+    """Writes vocabularies and held-out events, also for a resumed run: they may have changed."""
     run_files.save_vocabularies(folder, data.sequences)
     gaps = models.gap_key(config.model.name, config.model.parameters) is not None
     run_files.save_replay(folder, data.split, gaps)
@@ -313,7 +313,7 @@ def prepare_process(config: Config) -> Any:
     configure_devices(config.runtime.devices)
     strategy = make_strategy(config.runtime)
     check_batch(config.train.batch_size, strategy.num_replicas_in_sync)
-    # After the strategy, which draws random numbers too.
+    # Making the strategy draws random numbers, so the seed comes after it.
     seed_everything(config.train.seed)
     set_precision(config.runtime.precision)
     if config.runtime.deterministic:

@@ -14,12 +14,12 @@ from tfrec_attn.runs import weights
 
 
 class Neighbours(NamedTuple):
-    """Pairs of a new item and a known one that are adjacent in histories, in either order.
+    """Pairs of a new item and a known item that are adjacent in histories, in either order.
 
     Attributes:
         added: New items, from 0 for the first, int [P].
         known: Item index 1..N of the old model, int [P].
-        counts: Number of times, at least 1, int64 [P].
+        counts: How often the pair occurs, at least 1, int64 [P].
     """
 
     added: np.ndarray
@@ -45,13 +45,13 @@ def extend_table(table: np.ndarray, count: int, neighbours: Neighbours | None = 
 
         row = sum of counts * table[known] / sum of counts    over its neighbours
 
-    Without neighbours it is the mean of all rows except padding. A mean meets every max-norm
+    A new row without neighbours is the mean of all rows except padding. A mean meets every max-norm
     constraint that the known rows meet.
 
     Args:
         table: float32 [N + 1, D], row 0 is padding.
         count: Number of rows of the result, at least N + 1.
-        neighbours: Neighbours of the new rows, or None for the mean of all.
+        neighbours: Neighbours of the new rows; None: no neighbours. Default None.
 
     Returns:
         float32 [count, D].
@@ -75,9 +75,9 @@ def copy_weights(old: Any, new: Any, neighbours: Neighbours | None = None) -> No
 
     Args:
         old: A `SequenceModel`.
-        new: One of the same class and parameters, not compiled yet, whose users and items begin
+        new: A model of the same class and parameters, not compiled yet, whose users and items begin
             with those of `old`.
-        neighbours: Neighbours of the new items.
+        neighbours: Neighbours of the new items; None: no neighbours. Default None.
     """
     items, users = ({variable_of(one).ref() for one in new.tables(of)} for of in ("items", "users"))
     known = weights.named_weights(old)
@@ -117,13 +117,13 @@ def load_slots(optimizer: Any, model: Any, checkpoint: Path) -> bool:
 
 
 def copy_slots(old: Any, old_model: Any, new: Any, new_model: Any) -> None:
-    """Copies slots and step counter of an optimizer; slots of added rows stay as they are.
+    """Copies the slots and the step counter of an optimizer; slots of added rows do not change.
 
     Args:
         old: A built Keras optimizer.
-        old_model: The model that it is built for.
-        new: One of the same class and options, whose learning rate can be another.
-        new_model: The model that it is built for, with more rows in some tables.
+        old_model: The model of `old`.
+        new: A built optimizer of the same class and options, except the learning rate.
+        new_model: The model of `new`, with more rows in some tables.
     """
     known = weights.named_state(old_model, old)
     for name, target in weights.named_state(new_model, new).items():

@@ -1,4 +1,4 @@
-"""The prior of item transitions, added to a model after its training."""
+"""The prior of item transitions, which a model gets after its training."""
 
 import itertools
 from pathlib import Path
@@ -24,14 +24,14 @@ _METRIC = 10  # cut-off of the NDCG that picks weight and epsilon
 
 
 def candidates(prior: Prior) -> list[tuple[float, float]]:
-    """Returns the pairs (weight, epsilon) to choose from."""
+    """Returns the pairs (weight, epsilon) from which the validation chooses."""
     weights = _AUTO if prior.weight == "auto" else prior.weight
     lists = (one if isinstance(one, (list, tuple)) else [one] for one in (weights, prior.epsilon))
     return list(itertools.product(*lists))
 
 
 def at_the_edge(pairs: list[tuple[float, float]], weight: float, epsilon: float) -> str | None:
-    """Returns what to try if the chosen pair is at the edge of those to choose from, or None."""
+    """Returns advice if the chosen pair is at the edge of the candidates, or None."""
     weights, epsilons = ({pair[column] for pair in pairs} for column in (0, 1))
     edges = (
         ("weight", weights, max, weight, 5 * weight),
@@ -60,10 +60,10 @@ def add_transition_prior(
         folder: The run, whose best weights are replaced.
 
     Returns:
-        - `prior` of metrics.json: weight, epsilon, NDCG@10 on the validation events of all pairs as
-          `candidates`, and of the model alone the metrics of both parts as `valid_alone` and
-          `test_alone`.
-        - Under the same two names, the ranks of the model alone, int32 [U].
+        (report, ranks). The report is `prior` of metrics.json: `weight`, `epsilon`, `candidates`
+        (all pairs with their NDCG@10 on the validation events), and `valid_alone` and `test_alone`
+        (the metrics of the model without the prior). The ranks are those of the model without the
+        prior, int32 [U], under the names `valid_alone` and `test_alone`.
     """
     prior, k = config.prior, config.evaluate.k
     layer = TransitionPrior(model.num_items, prior.neighbours, name="transition_prior")
@@ -78,8 +78,8 @@ def add_transition_prior(
     layer.rows.set_rows(*rows)
     pairs = candidates(prior)
     alone = {f"{part}_alone": rank_by_model(model, config, split, part) for part in _PARTS}
-    # Of weight 0 until a pair is chosen. It is in the model, where a known history is enough for
-    # the scores of a model that depends on the user alone.
+    # The prior has the weight 0 until a pair is chosen. The model already has it for the ranks
+    # below: with a prior, a known history is enough, also if the model depends on the user alone.
     model.transition_prior = layer
     found = rank(_ranker(model, layer, [(0.0, 1.0), *pairs]), config, split, "valid")
     zero, *scores = (_score(column) for column in found.T)
@@ -113,15 +113,15 @@ def _score(ranks: np.ndarray) -> float:
 
 
 def _ranker(model: Any, layer: TransitionPrior, pairs: list[tuple[float, float]]):
-    """Returns a function of a block that returns the ranks by each pair, int32 [B, P].
+    """Returns a function of a block that returns the ranks with each pair, int32 [B, P].
 
-    The layer is the prior of the model, with the weight 0.
+    `layer` must be the prior of the model, with the weight 0.
     """
     choices = np.array(pairs, np.float32)
 
     def ranks_by_pair(features):
-        # Popularity and `UNTRAINED` are not changed: a history without known items has no prior,
-        # and the prior has no untrained items.
+        # A prior does not change popularity or `UNTRAINED`: a history without known items has no
+        # prior, and the prior contains no untrained items.
         scores = model.recommendation_scores(features)
         items, shares = layer.shares(model.known(features)["history"][:, -model.max_length :])
 
@@ -130,7 +130,7 @@ def _ranker(model: Any, layer: TransitionPrior, pairs: list[tuple[float, float]]
             both = add_prior(scores, (items, values), first=1)
             return ranks(both, features["target"], features["seen"])
 
-        # One after the other: each needs scores of all items.
+        # One pair after the other, because each needs memory for the scores of all items.
         found = tf.map_fn(ranks_of, choices, fn_output_signature=tf.int32, parallel_iterations=1)
         return tf.transpose(found)
 

@@ -1,4 +1,4 @@
-"""The weights that a run validates and keeps, which can differ from those that are trained."""
+"""The weights that a run validates and keeps, which can differ from the trained weights."""
 
 import contextlib
 from collections.abc import Iterator
@@ -24,15 +24,15 @@ class ValidatedWeights(tf.keras.callbacks.Callback):
 
 
 def keeps_other_weights(model: Any) -> bool:
-    """Returns whether the weights that a run keeps differ from those that are trained."""
+    """Returns whether the weights that a run keeps differ from the trained weights."""
     return bool(averages_of(model.optimizer)) or model.smoothing() is not None
 
 
 @contextlib.contextmanager
 def validated(model: Any) -> Iterator[None]:
-    """Gives a model, inside, the weights that a run keeps.
+    """Inside the context, a model has the weights that a run keeps.
 
-    With `train.ema`, they are the moving averages of its weights, within the constraints of its
+    With `train.ema`, these are the moving averages of the weights, with the constraints of the
     tables. With smoothing, the item vectors are smoothed as in training. Otherwise, nothing
     changes.
 

@@ -52,7 +52,7 @@ def load_previous_run(config: Config) -> PreviousRun | None:
         old = run_files.load_config(folder)
     except ConfigError as error:
         raise ConfigError(f"train.warm_start: {error}") from None
-    # It only has the users and items of that run.
+    # A model that joins runs takes only the users and items of the run.
     joins = models.joins_runs(config.model.name)
     if models.trains_on(old.model.name) == models.COUNTS and not joins:
         raise ConfigError(
@@ -81,9 +81,9 @@ def _model_keys(old: Config, new: Config) -> Iterator[tuple[str, Any, Any]]:
 class WarmStart:
     """Initializes a model with the weights of a finished run, and reports the effect.
 
-    Users and items of the run keep their rows, also those that the log no longer has. All other
-    weights are copied too. New rows of users are the mean of the known ones, new rows of items are
-    as `train.new_items` says. Slots and step counter of the optimizer are copied if
+    Users and items of the run keep their rows, also if the log no longer has them. All other
+    weights are copied too. New rows of users are the mean of the known rows; `train.new_items`
+    decides about new rows of items. Slots and step counter of the optimizer are copied if
     `train.optimizer`, its options and `train.ema` are the same. The schedule of the learning rate
     starts again.
 
@@ -93,7 +93,7 @@ class WarmStart:
         split: The data, whose vocabularies extend those of the run.
 
     Attributes:
-        first_step: Step counter of the copied optimizer, or 0.
+        first_step: Step counter of the copied optimizer, or 0 for a new one.
         summary: What is known before the first step.
 
     Raises:
@@ -104,7 +104,7 @@ class WarmStart:
         self._previous, self._config, self._split = previous, config, split
         self._old = run.load_model(previous.folder)
         self._recommended = self._recommend(self._old)
-        # The transitions are counted again.
+        # The new training counts the transitions again.
         self._old.transition_prior = None
         self._optimizer, state = self._load_optimizer()
         self.first_step = 0 if self._optimizer is None else int(self._optimizer.iterations.numpy())
@@ -117,7 +117,7 @@ class WarmStart:
         }
 
     def copy_weights_to(self, model: Any) -> None:
-        """Copies the weights to a model, not compiled yet, and ranks the validation events."""
+        """Copies the weights to a model that is not compiled, and ranks the validation events."""
         from tfrec_attn.evaluation.held_out import summarise
         from tfrec_attn.training.evaluating import rank
         from tfrec_attn.training.transfer import copy_weights, known_neighbours
@@ -146,7 +146,7 @@ class WarmStart:
         return "\n".join(lines)
 
     def copy_slots_to(self, model: Any) -> None:
-        """Copies the state of the optimizer to that of the compiled model."""
+        """Copies the state of the optimizer to the optimizer of the compiled model."""
         from tfrec_attn.keras_versions import keras
         from tfrec_attn.training.transfer import copy_slots
 
@@ -200,7 +200,7 @@ class WarmStart:
         }
 
     def _load_optimizer(self) -> tuple[Any, str]:
-        """Returns the optimizer of the run at its best epoch, or None, and the reason."""
+        """Returns the optimizer of the run at its best epoch, or None, and its state as text."""
         import tensorflow as tf
 
         from tfrec_attn.optimizers import make_optimizer
@@ -249,7 +249,7 @@ def describe_report(report: dict[str, Any]) -> str:
 
 
 def _examples(changes: dict[str, Any], key: str) -> str:
-    """Returns the first ids in brackets, or nothing if there are none."""
+    """Returns the first ids in brackets, or an empty text without ids."""
     ids = changes[f"first_{key}"]
     more = ", ..." if changes[key] > len(ids) else ""
     return f" ({', '.join(ids)}{more})" if ids else ""
