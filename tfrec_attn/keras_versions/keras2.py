@@ -29,10 +29,10 @@ class RowUpdates:
 
         Args:
             grads_and_vars: Pairs of gradients and variables.
-            *args: As those of Keras.
+            *args: Arguments of the method of Keras.
             unique_rows: Whether the rows of each sparse gradient are already unique, over all
                 replicas. Default False.
-            **kwargs: As those of Keras.
+            **kwargs: Arguments of the method of Keras.
         """
         self._unique_rows = unique_rows
         return super().apply_gradients(grads_and_vars, *args, **kwargs)

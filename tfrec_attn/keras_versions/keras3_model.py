@@ -28,7 +28,7 @@ class Model(tf.keras.Model):
 
     @property
     def submodules(self):
-        """All layers inside, as of a `tf.Module`."""
+        """All layers in the model, as in a `tf.Module`."""
         return tuple(self._flatten_layers(include_self=False))
 
     def compile(self, *args, jit_compile=False, **kwargs):

@@ -64,7 +64,7 @@ def scale_gradient(gradient, factor):
 
 
 def check_same_keras(name, value):
-    """Checks that an argument is not an object of the Keras that this process does not run.
+    """Checks that an argument is not an object of the Keras version that this process does not use.
 
     Raises:
         ValueError: If it is.

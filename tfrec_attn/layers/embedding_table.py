@@ -22,9 +22,9 @@ _IN_PLACE = contextvars.ContextVar("in_place", default=False)
 
 
 def take(vectors: tf.Variable, ids: tf.Tensor) -> tf.Tensor:
-    """Returns rows of a variable that is also read whole: [R, D], int [...] -> [..., D].
+    """Returns rows of a variable: [R, D], int [...] -> [..., D].
 
-    After a gather from the variable itself, TensorFlow would copy the variable on every read.
+    After a gather from the variable itself, TensorFlow would copy it on each read of all rows.
     """
     return tf.gather(tf.convert_to_tensor(vectors), ids)
 

@@ -1,4 +1,4 @@
-"""Graph regularisation: item vectors close to those of the items that follow them."""
+"""Graph regularisation: a loss of the distances between items that follow each other."""
 
 import numpy as np
 import tensorflow as tf

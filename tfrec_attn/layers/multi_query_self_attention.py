@@ -26,7 +26,7 @@ class MultiQuerySelfAttention(Layer):
         epsilon: Added to the variance in the layer normalisations. Default 1e-12.
 
     Shapes:
-        Those of `TransformerStack`. The attention is the weighted sum of that of both stacks.
+        Those of `TransformerStack`. The attention is the same weighted sum of both stacks.
 
     Deviations:
         The paper adds the logits of the two stacks. `(alpha short + (1 - alpha) long) Eᵀ` is the

@@ -8,7 +8,7 @@ from tfrec_attn.layers.support import Layer
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
 class TransitionPrior(Layer):
-    """Computes what the transitions from the items of a history add to the scores of some items.
+    """Computes the values that the transitions from a history add to the scores of some items.
 
         prior(j) = weight ln((epsilon + T_j / sum of T) / epsilon),   T of `ItemNeighbours`
 

@@ -1,4 +1,4 @@
-"""Item-kNN: the items with the same users as those of the history."""
+"""Item-kNN: the items that share users with the items of the history."""
 
 from typing import ClassVar
 

@@ -20,7 +20,7 @@ class MQSATED(SequenceModel):
         score(j) = h_latest . E_j
 
     A short query is the latest item, a long query the mean of the latest items. The attention is
-    the weighted sum, by alpha, of that of the last block of each stack, averaged over its heads.
+    that of the last blocks, averaged over their heads and summed with the weights of the stacks.
 
     Args:
         num_users: M; the scores do not depend on the user.

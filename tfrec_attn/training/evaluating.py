@@ -108,7 +108,7 @@ def intervals(
 
 
 def is_baseline(config: Config) -> bool:
-    """Whether a configuration is that of one of `BASELINES`, with the same settings."""
+    """Returns whether a configuration is one of `BASELINES`, with the same settings."""
     name = config.model.name
     if name not in BASELINES:
         return False

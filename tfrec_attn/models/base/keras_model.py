@@ -344,7 +344,7 @@ class KerasModel(Model):
         ]
 
     def _whole_tables(self, lookups):
-        """Returns the tables that a step on windows reads as a whole, without need by its loss."""
+        """Returns the tables that a step on windows reads as a whole, but its loss does not."""
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
         if (
             self.trains_on != "windows"
