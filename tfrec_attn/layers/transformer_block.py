@@ -35,7 +35,7 @@ class TransformerBlock(Layer):
 
     Deviations:
         In SASRec's paper, the residual connection starts at x: `x + Attention(LayerNorm(x))`. This
-        block follows the code of its authors, as MQSA-TED does.
+        block follows the code of SASRec's authors, as MQSA-TED does.
 
     Reference:
         Kang, McAuley, "Self-Attentive Sequential Recommendation", ICDM 2018, section III.B; Zhu et

@@ -34,8 +34,8 @@ class TransitionDistillation(Layer):
                                 = softmax loss of z with target i  +  z · (E_i - T_i)
 
     The teacher of an item without neighbours is uniform. The layer computes in float32 and has no
-    weights. A call computes all logits [P, N] at once. For a large catalogue, pass the result of
-    `softmax_terms` to `tfrec_attn.losses.softmax`, which computes in tiles.
+    weights. A call computes all logits [P, N] at once. For a large catalogue, pass the queries,
+    targets and weights of `softmax_terms` to `tfrec_attn.losses.softmax`, which computes in tiles.
 
     Args:
         transitions: A `tfrec_attn.data.sequences.transitions.Transitions`, or its arrays

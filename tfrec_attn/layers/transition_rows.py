@@ -46,7 +46,7 @@ class TransitionRows:
     """Neighbours of items, with a value for each.
 
     Args:
-        offsets: Begin of the neighbours of each item 0..N, and end of the last ones, [N + 2].
+        offsets: Start of the neighbours of each item 0..N, and end of the last row, [N + 2].
         neighbours: Items 1..N, [nnz].
         values: Value of each neighbour, [nnz].
     """

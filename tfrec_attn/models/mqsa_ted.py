@@ -40,10 +40,10 @@ class MQSATED(SequenceModel):
         The scores of an empty history are finite but have no meaning.
 
     Deviations:
-        From the paper: the outputs of the stacks are added before the product with E, not the
-        scores after it, which is equal. From the authors' code: the softmax is over the N items,
-        without a column of logit 0 for padding; TED counts the transitions in all training events,
-        and not in the latest `max_length` of each user, unless `train.distillation.latest` is set.
+        From the paper: the outputs of the stacks are added, and not their scores, which gives the
+        same score(j). From the authors' code: the softmax is over the N items, without a column of
+        logit 0 for padding; TED counts the transitions in all training events, and not in the
+        latest `max_length` of each user, unless `train.distillation.latest` is set.
 
     Reference:
         Zhu, Shi, Zhang, Wu, Mo, Nie, "Collaboration and Transition: Distilling Item Transitions
