@@ -387,6 +387,14 @@ def test_saved_functional_model_gives_the_same(tmp_path):
             lambda: LQueryAttention(epsilon=0.0),
             "`epsilon` must be a finite number above 0; got 0.0",
         ),
+        (
+            lambda: LQueryAttention(causal="False"),
+            "`causal` must be True or False; got 'False'",
+        ),
+        (
+            lambda: TransformerStack(causal=0),
+            "`causal` must be True or False; got 0",
+        ),
         (lambda: TransformerBlock(units=0), "`units` must be an integer of at least 1.*got 0"),
         (
             lambda: MultiQuerySelfAttention(num_blocks=0),

@@ -82,5 +82,7 @@ def test_configuration_and_bad_arguments():
     assert SequentialTransductionUnit.from_config(config).get_config() == config
     with pytest.raises(ValueError, match="`max_length` must be an integer of at least 1; got 0"):
         SequentialTransductionUnit(0)
+    with pytest.raises(ValueError, match="`epsilon` must be a finite number above 0; got 0"):
+        SequentialTransductionUnit(4, epsilon=0)
     with pytest.raises(ValueError, match="`num_heads` must divide the width of `inputs`, 4; got 3"):
         SequentialTransductionUnit(4, 3).build(X.shape)

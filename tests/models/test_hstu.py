@@ -31,6 +31,19 @@ def test_inner_products():
     worked.near(worked.scores(model, [1, 2]), [-0.656524, 1.449850, 0.718150])
 
 
+def test_the_attention_of_heads_with_opposite_signs():
+    model = HSTU(1, 4, 3, dim=4, num_blocks=1, num_heads=2, dropout=0.0)
+    (block,) = model.blocks
+    block.input_kernel.assign(np.random.default_rng(0).normal(size=(4, 16)))
+    worked.fill(model.items, np.random.default_rng(1).normal(size=(4, 4)))
+    history = tf.constant([[2, 4, 1]])
+    x = model.embedding(model.items(history), mask=history > 0)
+    _, scores = block(x, mask=history > 0, return_attention_scores=True)
+    assert (np.sign(scores[0, 0]) * np.sign(scores[0, 1]) < 0).any()
+    found = model.attention_map({"user": tf.constant([1]), "history": history})
+    np.testing.assert_allclose(found, np.abs(scores).mean(axis=1), rtol=1e-5)
+
+
 def test_cosines():
     found = worked.scores(small(temperature=0.5), [1, 2])
     lengths = np.linalg.norm(worked.WIDE_ITEMS, axis=1) * np.linalg.norm(

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfrec_attn.layers.support import without_autograph
+from tfrec_attn.layers.support import positive_number, without_autograph
 
 
 @tf.keras.utils.register_keras_serializable(package="tfrec_attn")
@@ -45,7 +45,11 @@ def layer_norm(
         epsilon: Added to the variance.
         name: Name of the normalisation.
         affine: Whether it has a gain and a bias. Default True.
+
+    Raises:
+        ValueError: If `epsilon` is not a finite number above 0.
     """
+    epsilon = positive_number("epsilon", epsilon)
     wide = "float64" if layer.compute_dtype == "float64" else "float32"
     return LayerNorm(epsilon=epsilon, center=affine, scale=affine, dtype=wide, name=name)
 

@@ -10,10 +10,10 @@ from tfrec_attn.layers.layer_norm import layer_norm
 from tfrec_attn.layers.support import (
     add_projection,
     as_mask,
+    boolean,
     build_parts,
     dropout_rate,
     positive_integer,
-    positive_number,
     project,
     real_events,
     visible_keys,
@@ -65,11 +65,11 @@ class LQueryAttention(HeadAttention):
         self.num_heads = positive_integer("num_heads", num_heads)
         self.query_window = positive_integer("query_window", query_window)
         self.dropout = dropout_rate(dropout)
-        self.epsilon = positive_number("epsilon", epsilon)
-        self.causal = bool(causal)
+        self.epsilon = epsilon
+        self.causal = boolean("causal", causal)
         self.supports_masking = True
-        self.query_norm = layer_norm(self, self.epsilon, "query_norm")
-        self.output_norm = layer_norm(self, self.epsilon, "output_norm")
+        self.query_norm = layer_norm(self, epsilon, "query_norm")
+        self.output_norm = layer_norm(self, epsilon, "output_norm")
         self._dropout_layer = Dropout(self.dropout, dtype=self.compute_dtype)
 
     def build(self, input_shape):

@@ -214,14 +214,15 @@ def apply_blocks(
         **arguments: `mask` and `training`.
 
     Returns:
-        (outputs [B, L, D], scores of the last block averaged over its heads [B, L, L]); with
-        `latest_only`, [B, 1, D] and [B, 1, L].
+        (outputs [B, L, D], absolute scores of the last block, averaged over its heads,
+        [B, L, L]); with `latest_only`, [B, 1, D] and [B, 1, L].
     """
     *earlier, last = blocks
     for block in earlier:
         x = block(x, **arguments)
     x, scores = last(x, return_attention_scores=True, latest_only=latest_only, **arguments)
-    return x, tf.reduce_mean(scores, axis=1)
+    # Scores of opposite sign, which only HSTU has, would cancel.
+    return x, tf.reduce_mean(tf.abs(scores), axis=1)
 
 
 def split_heads(x: tf.Tensor, num_heads: int) -> tf.Tensor:

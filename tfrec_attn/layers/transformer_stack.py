@@ -3,7 +3,13 @@
 import tensorflow as tf
 
 from tfrec_attn.layers.layer_norm import layer_norm
-from tfrec_attn.layers.support import Layer, apply_blocks, build_parts, positive_integer
+from tfrec_attn.layers.support import (
+    Layer,
+    apply_blocks,
+    boolean,
+    build_parts,
+    positive_integer,
+)
 from tfrec_attn.layers.transformer_block import TransformerBlock
 
 
@@ -50,7 +56,7 @@ class TransformerStack(Layer):
         self.num_blocks = positive_integer("num_blocks", num_blocks)
         self.num_heads = num_heads
         self.query_window = query_window
-        self.causal = bool(causal)
+        self.causal = boolean("causal", causal)
         self.dropout = dropout
         self.units = units
         self.epsilon = epsilon

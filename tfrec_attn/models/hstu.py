@@ -20,7 +20,7 @@ class HSTU(SequenceModel):
         h = blocks(x)                          see `SequentialTransductionUnit`
         score(j) = h_latest . E_j
 
-    The attention is that of the last block, averaged over its heads, as an absolute value.
+    The attention is the mean over the heads of the absolute scores of the last block.
 
     Args:
         num_users: M; the scores do not depend on the user.
@@ -108,10 +108,10 @@ class HSTU(SequenceModel):
     def encode(self, features, training=False, latest_only=False):
         mask, ages = sequences_of(features)
         x = self.embedding(self.items(features["history"]), mask=mask, training=training, ages=ages)
-        x, weights = apply_blocks(self.blocks, x, latest_only, mask=mask, training=training)
+        x, attention = apply_blocks(self.blocks, x, latest_only, mask=mask, training=training)
         if self.temperature is not None:
             x = _units(tf.cast(x, tf.float32)) / self.temperature
-        return x, tf.abs(weights)
+        return x, attention
 
 
 def _units(vectors):
