@@ -143,7 +143,7 @@ class EmbeddingTable(Layer):
     def _all_rows(self, ids=None):
         """Returns all rows; the caller uses those of `ids`, by default all."""
         if self._is_whole():
-            whole_tables().look_up(self, ids)
+            whole_tables().record(self, ids)
         in_place = tf.executing_eagerly() or _IN_PLACE.get()
         return read_whole(self.embeddings) if in_place else tf.convert_to_tensor(self.embeddings)
 

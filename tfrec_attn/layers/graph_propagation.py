@@ -73,15 +73,19 @@ class GraphPropagation(Layer):
                 None if items is None else self._to_users(items),
                 None if users is None else self._to_items(users),
             )
-            totals = [
-                total if new is None else new if total is None else total + new
-                for total, new in zip(totals, (users, items), strict=True)
-            ]
+            totals = [_add(*one) for one in zip(totals, (users, items), strict=True)]
         return tuple(total / (self.num_layers + 1) for total in totals)
 
     def get_config(self):
         users, items = self.users.tolist(), self.items.tolist()
         return {**super().get_config(), "users": users, "items": items}
+
+
+def _add(first, second):
+    """Returns a sum in which None stands for zeros."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
 
 
 class _Sums:

@@ -100,10 +100,9 @@ class LQueryAttention(HeadAttention):
 
     def _window_means(self, x, mask, latest_only):
         if latest_only:
-            recent = slice(-self.query_window, None)
-            return self._window_mean(x[:, recent], None if mask is None else mask[:, recent])[
-                :, -1:
-            ]
+            x = x[:, -self.query_window :]
+            mask = None if mask is None else mask[:, -self.query_window :]
+            return self._window_mean(x, mask)[:, -1:]
         return self._window_mean(x, mask)
 
     def _window_mean(self, x, mask):

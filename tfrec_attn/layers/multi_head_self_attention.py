@@ -61,8 +61,8 @@ class MultiHeadSelfAttention(HeadAttention):
         x = tf.cast(inputs, self.compute_dtype)
         # Scaling the kernel, not the [L, L] logits, costs less and keeps float16 products in range.
         scale = 1.0 / math.sqrt(x.shape[-1] // self.num_heads)
-        asking = x[:, -1:] if latest_only else x
-        query = project(asking, self.query_kernel * scale, self.query_bias * scale)
+        queried = x[:, -1:] if latest_only else x
+        query = project(queried, self.query_kernel * scale, self.query_bias * scale)
         visible = visible_keys(tf.shape(x)[1], as_mask(mask), self.causal, latest_only)
         attend = self.attend_latest if latest_only else self.attend
         attended, scores = attend(query, x, visible, training)

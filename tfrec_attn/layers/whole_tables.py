@@ -45,7 +45,7 @@ class WholeTables:
         finally:
             self._candidates = None
 
-    def look_up(self, table, ids: tf.Tensor | None) -> None:
+    def record(self, table, ids: tf.Tensor | None) -> None:
         """Records the ids that are looked up in a table; None: all rows are read."""
         self._ids[table].append(self._candidates if ids is None else ids)
 

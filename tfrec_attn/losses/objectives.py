@@ -304,9 +304,11 @@ def _of_groups(model, inputs, labels, training):
             *(tf.gather(label, chosen)[:, -longest:] for label in labels),
         ]
         groups.append([_flat(value) for value in values])
-    values = [tf.concat(parts, axis=0) for parts in zip(*groups, strict=True)]
-    real = tf.where(values[2] > 0)[:, 0]
-    return [tf.gather(value, real) for value in values]
+    vectors, items, targets, *others = (
+        tf.concat(values, axis=0) for values in zip(*groups, strict=True)
+    )
+    real = tf.where(targets > 0)[:, 0]
+    return [tf.gather(value, real) for value in (vectors, items, targets, *others)]
 
 
 def _position_loss(loss, keywords, model, queries, targets, negatives, weights):

@@ -79,9 +79,11 @@ def softmax(
         losses, to_queries, to_items = _tiled_softmax(*constants, tile, True, products)
 
         def gradient(upstream):
-            found = to_queries, to_items, losses
+            gradients = to_queries, to_items, losses
             # This saves a pass over the table.
-            return found if tf.get_static_value(upstream) == 1.0 else [upstream * x for x in found]
+            if tf.get_static_value(upstream) == 1.0:
+                return gradients
+            return [upstream * one for one in gradients]
 
         return tf.reduce_sum(constants[3] * losses), gradient
 
@@ -102,44 +104,50 @@ def _tiled_softmax(queries, items, targets, weights, tile, gradients, products):
     targets = tf.cast(targets, tf.int64)
     weighted = weights[:, tf.newaxis] * queries
     parts = [_split(x, tiles, rows) for x in (queries, targets, weighted)]
-    wide, narrow = (functools.partial(tf.cast, dtype=one) for one in ("float32", products))
-    vectors = narrow(items)
+    to_float32, to_products = (
+        functools.partial(tf.cast, dtype=one) for one in ("float32", products)
+    )
+    vectors = to_products(items)
 
-    def body(i, found, means, to_items):
+    def body(i, of_targets, mean_items, to_items):
         query, target, weighted = (part[i] for part in parts)
-        probability = tf.nn.softmax(wide(tf.matmul(narrow(query), vectors, transpose_b=True)))
+        probability = tf.nn.softmax(
+            to_float32(tf.matmul(to_products(query), vectors, transpose_b=True))
+        )
         of_target = tf.gather(probability, target, batch_dims=1)
-        found = found.write(i, of_target)
+        of_targets = of_targets.write(i, of_target)
         if gradients:
             if products != "float32":
                 # Without another reader, the tile is updated in place.
                 with tf.control_dependencies([of_target]):
                     none = tf.zeros_like(of_target)
                     probability = tf.tensor_scatter_nd_update(probability, _entries(target), none)
-            probability = narrow(probability)
-            means = means.write(i, wide(tf.matmul(probability, vectors)))
-            to_items += wide(tf.matmul(narrow(weighted), probability, transpose_a=True))
-        return i + 1, found, means, to_items
+            probability = to_products(probability)
+            mean_items = mean_items.write(i, to_float32(tf.matmul(probability, vectors)))
+            to_items += to_float32(tf.matmul(to_products(weighted), probability, transpose_a=True))
+        return i + 1, of_targets, mean_items, to_items
 
-    found, means = (tf.TensorArray(tf.float32, size) for size in (tiles, tiles if gradients else 0))
+    of_targets, mean_items = (
+        tf.TensorArray(tf.float32, size) for size in (tiles, tiles if gradients else 0)
+    )
     # The product is faster as [D, N].
     to_items = tf.zeros([tf.shape(items)[1], count]) if gradients else 0.0
     # One tile at a time to limit the memory; each product uses all cores.
-    _, found, means, to_items = tf.while_loop(
-        lambda i, *_: i < tiles, body, (0, found, means, to_items), parallel_iterations=1
+    _, of_targets, mean_items, to_items = tf.while_loop(
+        lambda i, *_: i < tiles, body, (0, of_targets, mean_items, to_items), parallel_iterations=1
     )
-    found = _join(found.stack(), positions)
-    losses = _negative_log(found, parts[:2], items)
+    of_targets = _join(of_targets.stack(), positions)
+    losses = _negative_log(of_targets, parts[:2], items)
     if not gradients:
         return losses, None, None
     # In float32 the products include the probabilities of the targets. In bfloat16 they leave them
     # out, because the rounding error of a probability near 1 exceeds all other probabilities.
-    missing = 1.0 if products == "float32" else (1.0 - found)[:, tf.newaxis]
+    missing = 1.0 if products == "float32" else (1.0 - of_targets)[:, tf.newaxis]
     to_items = tf.tensor_scatter_nd_sub(
         tf.transpose(to_items), targets[:, tf.newaxis], missing * weighted
     )
-    means = _join(means.stack(), positions) - missing * tf.gather(items, targets)
-    return losses, weights[:, tf.newaxis] * means, to_items
+    mean_items = _join(mean_items.stack(), positions) - missing * tf.gather(items, targets)
+    return losses, weights[:, tf.newaxis] * mean_items, to_items
 
 
 def _entries(targets):

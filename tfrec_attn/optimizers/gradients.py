@@ -32,12 +32,12 @@ def all_reduce(gradients, lookups, used=None):
     replica = tf.distribute.get_replica_context()
     used = used or [None] * len(gradients)
     parts = [_part(*one) for one in zip(gradients, lookups, used, strict=True)]
-    tables = [(_sum(replica, part) if times is not None else None) for part, times in parts]
-    others = [part if times is None else times for part, times in parts]
-    others = _sum_together(replica, others)
-    return [
-        other if total is None else total for total, other in zip(tables, others, strict=True)
-    ], [None if total is None else other > 0 for total, other in zip(tables, others, strict=True)]
+    small = _sum_together(replica, [part if times is None else times for part, times in parts])
+    sums, masks = [], []
+    for (part, times), summed in zip(parts, small, strict=True):
+        sums.append(summed if times is None else _sum(replica, part))
+        masks.append(None if times is None else summed > 0)
+    return sums, masks
 
 
 def _part(gradient, lookups, used):

@@ -24,12 +24,13 @@ def exchange_rows(replica, gradients):
 
 def can_be_packed(gradient):
     """Returns whether a sparse gradient is float32 and its indices fit into 32 bits."""
-    rows = gradient.dense_shape is not None and gradient.shape[0]
+    if gradient.dense_shape is None or not gradient.shape[0]:
+        return False
+    values = gradient.values
     return (
-        gradient.values.dtype == tf.float32
-        and gradient.values.shape[1:].is_fully_defined()
-        and bool(rows)
-        and rows < 2**31
+        values.dtype == tf.float32
+        and values.shape[1:].is_fully_defined()
+        and gradient.shape[0] < 2**31
     )
 
 

@@ -157,7 +157,8 @@ class CheckpointSaver(tf.keras.callbacks.Callback):
             self._loss = []
 
     def on_train_batch_end(self, batch, logs=None):
-        progress, progress.step = self.progress, batch + 1
+        progress = self.progress
+        progress.step = batch + 1
         late = self.seconds and time.monotonic() - self._saved >= self.seconds
         # The state after the last step of an epoch is saved after the validation.
         if progress.step < self.steps and (late or self.stop.received is not None):

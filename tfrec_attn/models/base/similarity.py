@@ -100,16 +100,17 @@ def similar(model, items, k=10, by="cosine"):
     if not space.points.any():
         raise ValueError(f"{type(model).__name__} counts, and has no item vectors to compare.")
     rows = rows_of("items", items, model.item_vocabulary, model.num_items)
-    listed = np.append(False, np.ones(model.num_items, bool))
+    is_trained = np.append(False, np.ones(model.num_items, bool))
     if model.trained_items is not None:
-        listed[1:] = model.trained_items
-    right = space.units(vectors) if by == "cosine" else vectors
-    found, scores = [], []
+        is_trained[1:] = model.trained_items
+    compared = space.units(vectors) if by == "cosine" else vectors
+    neighbours, scores = [], []
     for row in rows:
-        query = right[row] if by == "cosine" else space.queries(vectors[row])
-        values = np.where(listed & (np.arange(len(listed)) != row), right @ query, -np.inf)
+        query = compared[row] if by == "cosine" else space.queries(vectors[row])
+        is_other = is_trained & (np.arange(len(is_trained)) != row)
+        values = np.where(is_other, compared @ query, -np.inf)
         best = np.argsort(-values, kind="stable")[:k]
-        best = best[np.isfinite(values[best]) & listed[row]]
-        found.append(ids_of(best, model.item_vocabulary))
+        best = best[np.isfinite(values[best]) & is_trained[row]]
+        neighbours.append(ids_of(best, model.item_vocabulary))
         scores.append(values[best].tolist())
-    return found, scores
+    return neighbours, scores
