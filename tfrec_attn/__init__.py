@@ -5,7 +5,7 @@ import sys
 
 __version__ = "0.1.0"
 
-# A process that has chosen a Keras, by the variable or by importing Keras 3, keeps it.
+# Keep the Keras that the process has chosen, by the variable or by importing Keras 3.
 _keras_3 = getattr(sys.modules.get("keras"), "__version__", "").startswith("3")
 os.environ.setdefault("TF_USE_LEGACY_KERAS", "0" if _keras_3 else "1")
 

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
 def commands() -> dict[str, str]:
     """Returns the modules that are commands, with the first line of their docstrings.
 
-    They are read, not imported, because most of them load TensorFlow.
+    Their sources are parsed, not imported, because most commands load TensorFlow.
     """
     found = {}
     for name, file in _modules(_FOLDER, _FOLDER.name):

@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _variations(
     config: str | None, study: Study | None, given: list[str] | None
 ) -> dict[str, list[str]]:
-    """Returns the keys that vary, those of a study or of the arguments, with their values."""
+    """Returns the keys that vary and their values, from the study or from `--vary`."""
     if study and given:
         raise ConfigError(
             f"{config} has its own keys to vary; leave out --vary, or name {study.config}."
@@ -94,8 +94,8 @@ def _parser() -> Arguments:
         "--vary",
         action="append",
         metavar="section.key=A,B,...",
-        help="values of a key of model, train or prior, without commas; 0,0.2,...,1 is 0, 0.2, 0.4 "
-        "and so on; of several keys, all combinations; a study has its own",
+        help="key of model, train or prior with its values, which have no commas; 0,0.2,...,1 is "
+        "0, 0.2, 0.4 and so on; several keys: all combinations; a study has its own",
     )
     add_trainings(parser)
     parser.add_argument(

@@ -28,9 +28,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = Arguments(
         prog="python -m tfrec_attn.average",
-        description="Makes a run whose model adds up the scores of others, and evaluates it. It "
-        "exports and serves as one model. Data, evaluation and prior are those of the first run. A "
-        "single run can be given another prior.",
+        description="Makes a run whose model averages the scores of finished runs, and evaluates "
+        "it. The new run is exported and served as one model. Data, evaluation and prior are those "
+        "of the first run. With a single run, the command can change the prior.",
     )
     parser.add_argument(
         "runs",
@@ -38,7 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="RUN",
         help="finished runs, and values of the new one such as prior.weight=auto",
     )
-    parser.add_argument("--weights", help="weight of each run, with commas (default: 1 / runs)")
+    parser.add_argument(
+        "--weights",
+        help="weight of each run, separated by commas (default: 1 / number of runs)",
+    )
     parser.add_argument("--to", required=True, type=path, metavar="RUN", help="the new run")
     parser.add_argument("--restart", action="store_true", help="replace a finished or partial run")
     parsed = parser.parse_intermixed_args(arguments)
@@ -56,7 +59,7 @@ def beside_its_runs(folder: Path, runs: list[Path]) -> str:
     """Returns the validation metrics of an average and of its runs, and whether one is better."""
     average, metric = load_metrics(folder), load_config(folder).evaluate.metric
     found = {run: load_metrics(run) for run in runs}
-    # Other cut-offs or rules for repeated items give figures that cannot be compared.
+    # Metrics of another protocol, such as other cut-offs, cannot be compared.
     rows = {
         str(run): one["valid"]
         for run, one in found.items()
@@ -77,13 +80,13 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
 
     Args:
         runs: The runs.
-        weights: Their weights, with commas; None: equal ones that add up to 1.
+        weights: Their weights, separated by commas. None: equal weights with the sum 1.
         folder: Folder of the average.
 
     Raises:
-        ConfigError: If there are no runs, if one cannot be averaged, if they were trained on
-            different events, if the weights are not a number above 0 for each, or if the folder is
-            one of the runs.
+        ConfigError: If there are no runs, if a run cannot be averaged, if the runs were trained on
+            different events, if the weights are not one number above 0 for each run, or if the
+            folder is one of the runs.
     """
     if not runs:
         raise ConfigError("An average needs runs, but has only keys; name the folders of runs.")
@@ -99,7 +102,7 @@ def config_of(runs: list[Path], weights: str | None, folder: str) -> Config:
         )
     _check_same_events(runs)
     longest = max(member["max_length"] for member in members)
-    # The users and items of a run that continues another one begin with those of the other.
+    # The vocabularies of a run with a warm start begin with those of the run it starts from.
     continues = any(config.train.warm_start is not None for config in configs)
     known = str(runs[0].resolve()) if continues else None
     return dataclasses.replace(

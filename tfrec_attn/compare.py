@@ -92,9 +92,9 @@ def _parser() -> Arguments:
         "--models",
         default="all",
         metavar="NAMES",
-        help="names of configurations of the folder or of models, with commas; a model without a "
-        "configuration takes its recommended settings (default: all configurations of the folder, "
-        "or all models)",
+        help="names of configurations of the folder or of models, separated by commas; a model "
+        "without a configuration takes its recommended settings (default: all configurations of "
+        "the folder, or all models)",
     )
     add_trainings(parser)
     parser.add_argument(
@@ -107,16 +107,16 @@ def _parser() -> Arguments:
     parser.add_argument(
         "--splits",
         metavar="NAMES",
-        help="make a table for each of these splits, with commas, and compare the order of the "
-        f"models: {', '.join(SPLITS)}, whose limits are data.valid_from and data.test_from, or 0.8 "
-        "and 0.9 (default: the split of the configurations)",
+        help="make a table for each of these splits, separated by commas, and compare the order of "
+        f"the models: {', '.join(SPLITS)}; a temporal split has the limits data.valid_from and "
+        "data.test_from, or 0.8 and 0.9 (default: the split of the configurations)",
     )
     parser.add_argument(
         "--trials",
         type=int,
         metavar="N",
         help="first search the settings of each trained row with N trials, over section search of "
-        "its configuration, or else learning rate and dropout (default: the rows keep theirs)",
+        "its configuration, or else over learning rate and dropout (default: no search)",
     )
     parser.add_argument(
         "--seconds",

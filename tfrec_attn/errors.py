@@ -34,7 +34,7 @@ class DataError(TfrecError):
 
 
 class ReadError(TfrecError):
-    """A file that was opened, but cannot be read to its end; nothing is known of its content."""
+    """A file that cannot be read to its end, for example because a disk fails."""
 
 
 class TrainingError(TfrecError):
@@ -46,7 +46,7 @@ class NotFiniteError(TrainingError):
 
 
 class Interrupted(TfrecError):
-    """A command that a signal has stopped; its exit code is 128 + the number, as in a shell."""
+    """A command that a signal has stopped; its exit code is 128 + the signal's number."""
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
@@ -54,7 +54,7 @@ class Interrupted(TfrecError):
 
 
 def shorten(text: str, limit: int = 60) -> str:
-    """Returns a text on one line, printable, and without its middle if it is too long.
+    """Returns a text as one printable line; a text that is too long loses its middle.
 
     Args:
         text: Of any length; what is not printable becomes an escape such as `\\x00`.
@@ -71,11 +71,11 @@ def shorten(text: str, limit: int = 60) -> str:
 
 
 def with_keys(message: str, keys: Mapping[str, str]) -> str:
-    """Returns a message about arguments with their keys of the configuration.
+    """Replaces the names of arguments in a message by keys of the configuration.
 
     Args:
-        message: A name in it is its first word, or in backticks, or has an underscore. Other words
-            may be names by chance, and stay.
+        message: A word counts as a name only if it is the first word, is in backticks or has an
+            underscore.
         keys: Name of an argument -> its key, such as `dim` -> `model.dim`.
     """
     names = r"^\w+|`\w+`|(?<![\w.'\"])\w+_\w+(?![\w'\"])"
@@ -97,8 +97,8 @@ def counted(number: int, one: str, many: str | None = None, form: str = ",") -> 
     Args:
         number: The number.
         one: The noun in the singular, perhaps with a verb: `event is`.
-        many: The same in the plural. None: the singular and an s.
-        form: How the number is written; "" for no separators.
+        many: The same in the plural. None (default): the singular and an s.
+        form: Format of the number. Default ",": thousands separators; "": none.
     """
     return f"{number:{form}} {one if number == 1 else many or f'{one}s'}"
 

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
         choices=(RUN, CURRENT_LOG),
         default=RUN,
         help="run (default): the held-out events of the run, which give the values in its "
-        "metrics.json; current-log: those of its log as it is now",
+        "metrics.json; current-log: the held-out events of its log as it is now",
     )
     parser.add_argument(
         "--ranks",
@@ -76,15 +76,16 @@ def evaluate(
 
     Args:
         folder: The run.
-        part: "valid" or "test".
-        ranks_file: TSV file for user_id, item_id and rank of each held-out event.
-        on: "run" evaluates on the held-out events of the run, and gives the values in its
-            metrics.json even if the log has changed. "current-log" evaluates on those of the log
-            as it is now. A target that the run does not know is then a miss, and an unknown item of
-            a history is left out.
+        part: "valid" or "test" (default).
+        ranks_file: TSV file for user_id, item_id and rank of each held-out event. None (default):
+            none is written.
+        on: "run" (default) evaluates on the held-out events of the run, and gives the values in its
+            metrics.json even if the log has changed. "current-log" evaluates on the held-out events
+            of the log as it is now: a target that the run does not know is a miss, and an unknown
+            item of a history is left out.
 
     Returns:
-        The metrics, as in metrics.json; on the current log also `current_log`, its differences.
+        The metrics, as in metrics.json. On the current log also `current_log`: how it has changed.
 
     Raises:
         ConfigError: If the folder is no run or damaged, or the file cannot be written.
@@ -150,7 +151,7 @@ def _save_current_events(folder: Path, part: str, target: Path) -> dict[str, Any
 def _rank(
     model: Any, config: Config, path: Path, part: str, ranks_file: str | None
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Returns ranks and users of events in the order of users, and the unknown targets."""
+    """Returns ranks and users of events, sorted by user, and the number of unknown targets."""
     blocks = []
     for events in read_held_out_log(path, part, (model.user_vocabulary, model.item_vocabulary)):
         ranks = _rank_block(model, config, events, part)

@@ -1,6 +1,6 @@
 """Models, losses and data sources of other packages.
 
-They are named `package.module:name`, or by an entry point.
+A name is `package.module:name`, or that of an entry point.
 """
 
 import ast
@@ -48,7 +48,7 @@ class Extension:
         return sorted({point.name for point in metadata.entry_points(group=self.group)})
 
     def target(self, name: str) -> Target | None:
-        """Returns what a name refers to, or None if it is no entry point and not of the form.
+        """Returns what a name refers to, or None if it is neither an entry point nor of the form.
 
         Raises:
             ConfigError: If two packages have an entry point of this name.
@@ -155,7 +155,7 @@ def cause(error: BaseException, target: Target) -> str:
 
     Args:
         error: The error.
-        target: What was imported or called; the reported line is the last one of its package, or of
+        target: What was imported or called. The reported line is the last one in its package, or in
             code that is not a library.
     """
     spec = _find([target.module.partition(".")[0]])

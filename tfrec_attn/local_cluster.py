@@ -62,7 +62,7 @@ def start(workers: int, arguments: list[str], **options: Any) -> list[subprocess
     Args:
         workers: Number of processes.
         arguments: Arguments of tfrec_attn.train.
-        options: Keywords of `subprocess.Popen`.
+        **options: Keywords of `subprocess.Popen`.
     """
     cluster = {"worker": _free_addresses(workers)}
     command = [

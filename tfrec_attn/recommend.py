@@ -73,21 +73,21 @@ def _parser() -> Arguments:
         help="new file: .parquet, .csv, .csv.gz, .jsonl or .jsonl.gz",
     )
     for option, text in (
-        ("--users", "ids of the only users, one a line (default: all users of the run's log)"),
+        ("--users", "ids of the users, one per line (default: all users of the run's log)"),
         (
             "--histories",
             "users and histories: .jsonl or .parquet with user_id and history, or a log of events "
-            "in the format of the run's; the model need not know the users",
+            "in the format of the run's log; the model need not know the users",
         ),
-        ("--exclude", "ids of items that are never recommended, one a line"),
-        ("--allow", "ids of the only items to recommend, one a line"),
+        ("--exclude", "ids of items that are never recommended, one per line"),
+        ("--allow", "ids of the items that can be recommended, one per line (default: all items)"),
     ):
         parser.add_argument(option, type=path, metavar="FILE", help=text)
     parser.add_argument(
-        "--k", type=int, help="items of a list (default: 50, or all if there are fewer)"
+        "--k", type=int, help="items per list (default: 50, or all if there are fewer)"
     )
     parser.add_argument(
-        "--per-category", type=int, metavar="N", help="most items of a category in a list"
+        "--per-category", type=int, metavar="N", help="at most N items of a category in a list"
     )
     parser.add_argument(
         "--allow-category",
@@ -97,7 +97,7 @@ def _parser() -> Arguments:
     )
     for option, name, text in (
         ("--popularity-penalty", "P", "subtract P ln(1 + popularity) from the scores"),
-        ("--diversity", "D", "from 0 to 1: how much the items of a list shall differ"),
+        ("--diversity", "D", "from 0 to 1: weight of the diversity of a list, against the scores"),
     ):
         parser.add_argument(option, type=float, default=0.0, metavar=name, help=text)
     parser.add_argument(

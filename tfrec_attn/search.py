@@ -56,9 +56,9 @@ def _parser() -> Arguments:
         "overrides",
         nargs="*",
         metavar="section.key=value",
-        help="values that override those of the file; search.section.key={choices: [a, b]} or "
-        "{low: a, high: b, log: true} or {low: a, high: b, step: c} are values to try, and null "
-        "tries none",
+        help="values that override those of the file; search.section.key={choices: [a, b]}, "
+        "{low: a, high: b, log: true} or {low: a, high: b, step: c} sets the values to try, and "
+        "null removes the key from the search",
     )
     parser.add_argument(
         "--trials",
@@ -71,7 +71,7 @@ def _parser() -> Arguments:
         "--seconds",
         type=float,
         metavar="S",
-        help="begin no trial once all trials together took so long (default: no limit)",
+        help="start no trial after all trials together took S seconds (default: no limit)",
     )
     parser.add_argument(
         "--to",
@@ -100,7 +100,7 @@ def _parser() -> Arguments:
 def _study(
     config: str | None, texts: list[str], parsed: argparse.Namespace, arguments: list[str]
 ) -> tuple[Search, list[str]]:
-    """Returns the search of the arguments, and lines to print first."""
+    """Returns the search that the arguments describe, and lines to print first."""
     require_at_least(1, parsed, "trials")
     require_at_least(0, parsed, "seed", "prune_after")
     if parsed.seconds is not None and parsed.seconds <= 0:

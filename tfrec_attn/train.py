@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m tfrec_attn.train",
         description="Trains a sequential recommender on a log of interactions, and evaluates it. "
         "Without arguments: AttRec on generated data.",
-        # It reads the sources of all models.
+        # Slow, because it reads the sources of all models.
         epilog=_help_of_keys(given) if asked else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

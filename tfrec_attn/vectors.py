@@ -58,7 +58,7 @@ def _parser() -> Arguments:
             ".txt beside it",
         ),
         ("--users-to", "new file for the users, in the same formats"),
-        ("--users", "ids of the only users, one a line (default: all users of the run's log)"),
+        ("--users", "ids of the users, one per line (default: all users of the run's log)"),
         ("--histories", "users and histories, as for tfrec_attn.recommend"),
     ):
         parser.add_argument(option, type=path, metavar="FILE", help=text)

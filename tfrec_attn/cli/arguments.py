@@ -20,7 +20,7 @@ class Arguments(argparse.ArgumentParser):
             self.register("type", kind, lambda text, kind=kind: _checked(coerce, Plain(text), kind))
 
     def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
-        """As in argparse; ends the command with exit code 2 if an argument is not text."""
+        """Parses as argparse does; an argument that is not UTF-8 text is an error, exit code 2."""
         for text in sys.argv[1:] if args is None else args:
             try:
                 coerce("an argument", str(text), str)
@@ -44,14 +44,14 @@ def is_override(text: str) -> bool:
 
 
 def split_config(config: str | None, overrides: list[str]) -> tuple[str | None, list[str]]:
-    """Returns the configuration, or None, and the overrides, of which it may be the first."""
+    """Returns the configuration and the overrides; None if `config` is the first override."""
     if config and is_override(config):
         return None, [config, *overrides]
     return config, overrides
 
 
 def add_trainings(parser: argparse.ArgumentParser) -> None:
-    """Adds the arguments of commands that make tables: overrides, and how to train and compare."""
+    """Adds the arguments that the commands `compare` and `ablation` share."""
     parser.add_argument(
         "overrides",
         nargs="*",
@@ -63,26 +63,25 @@ def add_trainings(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="trainings of each row, with seeds 1 to N; one of a model that only counts (default: "
-        "3)",
+        help="train each row with the seeds 1 to N, and a model that only counts once (default: 3)",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=max(1, (os.cpu_count() or 1) // 4),
         metavar="N",
-        help="trainings at a time, which share the cores (default: one for 4 cores)",
+        help="trainings that run at the same time and share the cores (default: one for 4 cores)",
     )
     parser.add_argument(
         "--slices",
         action="store_true",
-        help="also the metric in groups of test events, such as by the length of the history or by "
-        "how often the target follows the latest item of the history in the training events",
+        help="also report the metric for groups of test events: by the length of the history, by "
+        "how often the target follows the latest item in the training events, and others",
     )
     parser.add_argument(
         "--metric",
-        help="metric of the differences, their tests and the plot of an ablation (default: "
-        "NDCG@10, or evaluate.metric if evaluate.k has no 10)",
+        help="metric that the rows are compared by and that an ablation plots (default: NDCG@10, "
+        "or evaluate.metric if evaluate.k has no 10)",
     )
 
 
@@ -92,13 +91,13 @@ def add_split(parser: argparse.ArgumentParser) -> None:
         "--split",
         choices=("valid", "test"),
         default="test",
-        help="which held-out events (default: test)",
+        help="held-out events to evaluate on (default: test)",
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
 
 
 def require_at_least(least: int, parsed: Any, *options: str) -> None:
-    """Raises ConfigError if one of the given options, as attributes, is less."""
+    """Raises ConfigError if an option, named as its attribute of `parsed`, is less than `least`."""
     for option in options:
         value = getattr(parsed, option)
         if value is not None and value < least:

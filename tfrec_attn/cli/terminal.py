@@ -21,12 +21,12 @@ def fail(error: Exception) -> int:
 
 
 def reporting(*errors: type[Exception], interrupted: str | None = None) -> Callable:
-    """Decorates the `main` of a command, which then fails by `TfrecError` and other errors.
+    """Returns a decorator for the `main` of a command, which reports errors on stderr.
 
     Args:
-        *errors: The other errors.
-        interrupted: What is told of a command that is interrupted, which then ends with exit code
-            130. None: `main` itself, or Python, ends it.
+        *errors: Errors to report, besides `TfrecError`.
+        interrupted: Message for a KeyboardInterrupt, which then ends the command with exit code
+            130. None (default): a KeyboardInterrupt is raised.
     """
 
     def decorate(main: Callable) -> Callable:
@@ -83,13 +83,13 @@ def align(lines: Sequence[Sequence[str]], left: Collection[int] = (0,)) -> str:
 
 
 class ProgressLine:
-    """Shows stage and percentage on stderr if that is a terminal, and nothing otherwise."""
+    """Shows a stage and its percentage on stderr, if stderr is a terminal."""
 
     def __init__(self):
         self._shown = None
 
     def __call__(self, stage: str, done: int = 0, total: int | None = None) -> None:
-        """Shows that `done` of `total` parts of a stage are done; without a total, the stage."""
+        """Shows a stage, and the percentage of `done` in `total` if a total is given."""
         text = stage if total is None else f"{stage} {100 * done // max(1, total)} %"
         if text != self._shown:
             self._write(f"\r{text:<40}")

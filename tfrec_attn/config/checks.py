@@ -27,7 +27,7 @@ _CHOICES = {
     "runtime.strategy": ("default", "mirrored", "multi_worker"),
     "runtime.precision": ("float32", "mixed_bfloat16", "mixed_float16"),
 }
-# Expected range, its test, and the keys by section; null is in every range.
+# Expected range, its test, and the keys by section. null passes every test.
 _RANGES = (
     (
         "greater than 0",
@@ -68,7 +68,7 @@ _RANGES = (
         {"prior": "decay backward popularity_power"},
     ),
 )
-# A batch or a table of a synthetic log has to fit into memory, and a tensor counts in int32.
+# TensorFlow counts in int32. A synthetic log must fit into memory.
 _MAXIMUM = 2**31 - 1
 _MAXIMA = {"data.events": 100_000_000, "data.seed": 2**63 - 1, "train.seed": 2**32 - 1}
 
@@ -77,7 +77,7 @@ def check(config) -> None:
     """Checks that the values of a `tfrec_attn.config.Config` are allowed and fit together.
 
     Raises:
-        ConfigError: If they do not; its message names the key.
+        ConfigError: If a value is not allowed or conflicts with another. The message names the key.
     """
     values = {
         f"{section}.{key}": value
@@ -115,7 +115,7 @@ def check(config) -> None:
 
 
 def _check_prior(prior) -> None:
-    # Below 1e-9 float32 cannot tell 1 + share / epsilon for two shares.
+    # With a smaller epsilon, float32 cannot distinguish 1 + share / epsilon of two shares.
     for name, lowest, other in (
         ("weight", 0, ", a list of them or auto"),
         ("epsilon", 1e-9, " or a list of them"),

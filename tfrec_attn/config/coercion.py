@@ -35,10 +35,10 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     """Converts a value to a type; the type, not YAML, decides how a text is read.
 
     Args:
-        key: As messages name it.
+        key: Name of the value in messages.
         value: From YAML, an argument or Python.
-        hint: A type, a list or dict of one, a `Literal` of texts, `Any`, or a union, whose members
-            are tried in order.
+        hint: A type, a list or dict of a type, a `Literal` of texts, `Any`, or a union. The
+            members of a union are tried in order.
 
     Raises:
         ConfigError: If the value cannot be of the type.
@@ -46,7 +46,7 @@ def coerce(key: str, value: Any, hint: Any) -> Any:
     options = get_args(hint) if get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
     if type(None) in options and is_null(value):
         return None
-    # A text without a comma is one value rather than a list of one.
+    # If a union has both, a text without a comma is a single value, not a list.
     is_one = isinstance(value, str) and "," not in value and value[:1] != "["
     for option in options:
         if is_one and get_origin(option) is list and get_args(option)[0] in options:
@@ -65,7 +65,7 @@ def _name(option: Any) -> str:
 
 
 def parse_flow(key: str, value: Any) -> Any:
-    """Parses an argument such as `[a, b]` or `{a: 1}`, and returns any other value as it is."""
+    """Parses an argument such as `[a, b]` or `{a: 1}`, and returns any other value unchanged."""
     if not isinstance(value, Plain) or value[:1] not in ("[", "{"):
         return value
     try:
@@ -81,7 +81,7 @@ def usable_path(key: str, text: str) -> str:
     """Returns the path that a text names, with `~` at its start expanded.
 
     Args:
-        key: As messages name it.
+        key: Name of the path in messages.
         text: From an argument or a configuration.
 
     Raises:
@@ -133,7 +133,7 @@ def _number(key: str, value: Any, option: type) -> Any:
         raise ConfigError(
             f"{shorten(key)} must be at most {text} in size, but is {describe(value)}."
         )
-    # Without the sign of -0.0.
+    # Adding 0.0 removes the sign of -0.0.
     return int(found) if option is int else float(found) + 0.0
 
 

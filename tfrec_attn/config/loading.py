@@ -1,9 +1,9 @@
 """Configurations from YAML files, arguments and dictionaries, and back.
 
-Defaults are overlaid by a YAML file, and the file by `section.key=value` arguments. An unknown key
-or a value of the wrong type is a `ConfigError` that names the key, the expected value and the given
-one. A value is read by the type of its key, in a file as in an argument: for a key that holds text,
-`010`, `yes` and `a #1: b` are text.
+A YAML file overrides the defaults, and `section.key=value` arguments override the file. An unknown
+key or a value of the wrong type raises a `ConfigError` that names the key, the expected value and
+the given one. The type of a key decides how its value is read, in a file and in an argument: if the
+key holds text, `010`, `yes` and `a #1: b` are text.
 """
 
 import dataclasses
@@ -18,9 +18,9 @@ from tfrec_attn.config.schema import Config, Model
 from tfrec_attn.config.yaml_tree import Plain, is_null, write_yaml
 from tfrec_attn.errors import ConfigError, nearest_of, shorten, shown
 
-# Section of a file that only `tfrec_attn.search` reads.
+# Sections of a file that only `tfrec_attn.search` and `tfrec_attn.ablation` read.
 SEARCH, STUDY = "search", "study"
-# Their values may begin with `~`, the user's folder.
+# Keys whose values may begin with `~`, the user's folder.
 _PATHS = ("run_dir", "data.source", "data.path", "data.items", "data.schema", "train.warm_start")
 
 
@@ -38,13 +38,13 @@ def load(
         path: YAML file, or the name of a configuration of the package; None for the defaults.
         overrides: `section.key=value` texts; lists are `a,b` or `[a, b]`, sections `{a: 1}`, None
             is `null` or nothing.
-        recommended: Model's name -> its recommended settings by key, which a file or an argument
-            overrides; None: there are none.
-        print_fn: Takes a line on which settings come from where.
+        recommended: Function of a model's name that returns its recommended settings by key. The
+            file and the arguments override them. None (default): there are none.
+        print_fn: Receives a line on which recommended settings are used and which are overridden.
 
     Raises:
         ConfigError: If there is no such file, if it is not YAML, if a key is unknown, or if a value
-            is of another type.
+            has the wrong type or is not allowed.
     """
     tree = read_config_file(path) if path is not None else {}
     if STUDY in tree:
@@ -63,10 +63,10 @@ def overlay(
     print_fn: Callable[[str], None] | None = None,
     path: str | Path | None = None,
 ) -> dict[str, Any]:
-    """Sets the keys of arguments, and those that a model recommends, in the sections of a file.
+    """Sets overrides in the sections of a file, and recommended settings that are not set yet.
 
     Args:
-        tree: The sections, which are changed; `from_dict` checks them.
+        tree: The sections, which are changed in place. `from_dict` checks them.
         overrides: As for `load`.
         recommended: As for `load`.
         print_fn: As for `load`.
@@ -76,7 +76,7 @@ def overlay(
         The tree.
 
     Raises:
-        ConfigError: If an argument is no `section.key=value`, or its section is a value.
+        ConfigError: If an override is not `section.key=value`, or if its section holds a value.
     """
     overrides = list(overrides)
     for text in overrides:
@@ -105,7 +105,7 @@ def from_dict(tree: dict[str, Any]) -> Config:
     """Returns the checked configuration of nested dictionaries.
 
     Raises:
-        ConfigError: If a key is unknown, or a value of another type or not allowed.
+        ConfigError: If a key is unknown, or if a value has the wrong type or is not allowed.
     """
     config = _build(Config, tree, "")
     check(config)
@@ -152,15 +152,15 @@ def to_yaml(config: Config) -> str:
 def with_model_parameters(
     config: Config, defaults: dict[str, Any], hints: dict[str, Any] | None = None
 ) -> Config:
-    """Checks `model.*` against the keywords of a constructor, and adds those that are not given.
+    """Checks `model.*` against the keywords of a constructor, and adds the defaults of the others.
 
     Args:
         config: The configuration.
         defaults: Keyword -> its default.
-        hints: Keyword -> its type; without it, the type of the default, or None.
+        hints: Keyword -> its type. None (default): the type of its default, or null.
 
     Raises:
-        ConfigError: If a keyword is unknown, or a value of another type.
+        ConfigError: If a keyword is unknown, or if a value has the wrong type.
     """
     merged = dict(defaults)
     for key, value in config.model.parameters.items():
@@ -180,7 +180,7 @@ def _hint_of(default: Any) -> Any:
 def _line_on_recommended(name, settings, given, arguments, path):
     """Returns a line on which recommended settings are used and which are replaced.
 
-    `given` has those that are set; `arguments` set some of them, and the file `path` the others.
+    `given` holds the settings that the user sets, in `arguments` or else in the file `path`.
     """
     used = " ".join(f"{key}={value}" for key, value in settings.items() if key not in given)
     replaced = [
@@ -193,7 +193,7 @@ def _line_on_recommended(name, settings, given, arguments, path):
 
 
 def _set_default(tree: dict[str, Any], key: str, value: Any) -> Any:
-    """Sets a key that is not set yet, and returns its value."""
+    """Sets a key unless it is set, and returns its value."""
     *sections, last = key.split(".")
     for section in sections:
         if is_null(tree.get(section)):
@@ -218,7 +218,7 @@ def _set(tree: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _build(cls: type, tree: Any, prefix: str) -> Any:
-    """Makes a section of its keys and values; a prefix ends with a dot."""
+    """Returns the dataclass of a section; `prefix` is the name of the section with a dot."""
     section = prefix.rstrip(".")
     tree = {} if is_null(tree) else parse_flow(section, tree)
     if not isinstance(tree, dict):

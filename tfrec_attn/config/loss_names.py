@@ -1,7 +1,7 @@
 """The losses by the names that `train.loss` takes.
 
-Built-in losses are read from the source of their table, so only `get`, `try_out` and losses of
-other packages import TensorFlow.
+The source of `losses/table.py` is parsed, not imported. Only `get`, `try_out` and losses of other
+packages import TensorFlow.
 """
 
 import ast
@@ -17,7 +17,7 @@ _TABLE = Path(__file__).parents[1] / "losses" / "table.py"
 
 @functools.cache
 def _table() -> dict[str, Any]:
-    """Returns the literals of the source of the table, and "LOSSES": name -> kinds of batches."""
+    """Returns the literals in the source of the table; "LOSSES" is name -> kinds of batches."""
     body = ast.parse(_TABLE.read_text(encoding="utf-8")).body
     values = {ast.unparse(one.targets[0]): one.value for one in body if isinstance(one, ast.Assign)}
     losses = values.pop("LOSSES")
@@ -35,7 +35,7 @@ def _table() -> dict[str, Any]:
 
 
 def all_batches() -> tuple[str, ...]:
-    """Returns the kinds of batches that there are."""
+    """Returns all kinds of batches."""
     return _table()["BATCHES"]
 
 
@@ -46,12 +46,12 @@ def names() -> list[str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Whether a loss is one of another package."""
+    """Whether a loss belongs to another package."""
     return name not in _table()["LOSSES"]
 
 
 def check(name: str) -> None:
-    """Checks the form of a name of `train.loss`, without importing it.
+    """Checks the name of a loss without importing the loss.
 
     Raises:
         ConfigError: If it is neither a known name nor of the form `package.module:function`.
@@ -61,7 +61,7 @@ def check(name: str) -> None:
 
 
 def batches(name: str) -> tuple[str, ...]:
-    """Returns the kinds of batches that a loss takes; imports one of another package.
+    """Returns the kinds of batches that a loss takes; a loss of another package is imported.
 
     Raises:
         ConfigError: As for `get`.
@@ -73,8 +73,8 @@ def get(name: str):
     """Returns the `Loss` of a name.
 
     Raises:
-        ConfigError: If there is none, if its module cannot be imported, or if it is neither a
-            `Loss` nor a function of (positive, negative, mask).
+        ConfigError: If there is no such loss, if its module cannot be imported, or if it is neither
+            a `Loss` nor a function of (positive, negative, mask).
     """
     losses = importlib.import_module("tfrec_attn.losses")
     if not is_foreign(name):
@@ -95,7 +95,7 @@ def try_out(name: str) -> None:
     """Calls a loss of another package once as training does: in a graph, with unknown shapes.
 
     Raises:
-        ConfigError: If it fails, does not return a loss of float32, or has no gradient.
+        ConfigError: If the loss fails, has no gradient, or returns another shape or type.
     """
     if not is_foreign(name):
         return

@@ -8,10 +8,10 @@ from typing import Any, Literal, get_type_hints
 
 
 def key(default: Any, text: str) -> Any:
-    """A field for a key of the configuration.
+    """Returns the dataclass field of a key.
 
     Args:
-        default: Its value where nothing else sets it; a list or dictionary is copied.
+        default: Default of the key. A list or dictionary is copied.
         text: The line that `--help` prints for the key.
     """
     if isinstance(default, (list, dict)):
@@ -53,14 +53,14 @@ class Data:
     names: list[str] | None = key(None, "names of the columns of a file without a header line")
     separator: str | None = key(
         None,
-        "separator of the fields if not that of the format: comma, semicolon, pipe, tab, space, "
-        "or the character",
+        "separator of the fields if it is not that of the format: comma, semicolon, pipe, tab, "
+        "space, or a character",
     )
     columns: Columns = field(default_factory=Columns)
     items: str | None = key(
         None,
-        "table of the items, .csv .tsv or .parquet: their ids, called id or as data.columns.item, "
-        "and title, category and any others",
+        "table of the items, .csv .tsv or .parquet: a column of ids, named id or as "
+        "data.columns.item, and columns such as title and category",
     )
     on_error: str = key(
         "raise", "a bad line: raise (stop and name it) or skip (count it, write it to rejected.tsv)"
@@ -107,8 +107,8 @@ class Data:
     )
     cache: str = key(
         "auto",
-        "a prepared folder: memory (hold all events), stream (read the shards in every epoch) "
-        "or auto (by size)",
+        "how a prepared folder is read: memory (hold all events), stream (read the shards in every "
+        "epoch) or auto (by size)",
     )
     max_length: int = key(5, "L, latest events of the history that the model sees")
     targets: int = key(3, "T, next events that are the positives of one training window")
@@ -133,23 +133,23 @@ class Model:
 
 @dataclass(frozen=True)
 class Distillation:
-    """Section `train.distillation`, of item transitions into item vectors."""
+    """Section `train.distillation`: item transitions are distilled into item vectors."""
 
     weight: float = key(
         0.0,
-        "lambda, weight of the distillation loss, or of smoothing that of a transition beside the "
-        "item itself; 0: no distillation",
+        "lambda, weight of the distillation loss; for smoothing, weight of a transition relative "
+        "to the item itself; 0: no distillation",
     )
     loss: str = key(
         "cross_entropy",
         "cross_entropy (TED), squared_distance between an item and those that follow it (GraReg), "
         "or smoothing of the item vectors along the graph of transitions (GES), without a loss",
     )
-    layers: int = key(1, "of smoothing: how many times the graph is applied")
-    temperature: float = key(0.1, "tau, of teacher and student of cross_entropy")
+    layers: int = key(1, "for smoothing: how many times the graph is applied")
+    temperature: float = key(0.1, "for cross_entropy: tau, temperature of teacher and student")
     time_span: int = key(1, "steps within which an item counts as following another")
     latest: bool = key(False, "count only each user's latest data.max_length events")
-    dropout: float = key(0.0, "dropout on the student's item vectors of cross_entropy")
+    dropout: float = key(0.0, "for cross_entropy: dropout on the student's item vectors")
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ class Train:
     """Section `train`."""
 
     epochs: int = key(30, "maximum number of passes over the training examples")
-    batch_size: int = key(512, "windows, or sequences of a causal model, in a batch")
+    batch_size: int = key(512, "training windows or sequences in a batch")
     accumulate: int = key(
-        1, "batches whose gradients are summed for a step of accumulate x batch_size examples"
+        1, "batches in a step, whose gradients are summed: accumulate x batch_size examples"
     )
     optimizer: str = key(
         "adagrad", "lazy_adam (sparse), or any Keras optimizer by name: adagrad, adam, sgd, ..."
@@ -175,8 +175,8 @@ class Train:
     optimizer_options: dict[str, Any] = key({}, "further keywords of the optimizer")
     ema: float | None = key(
         None,
-        "decay at each step of a moving average of the weights, which is validated and kept "
-        "instead of them, such as 0.995; null: none",
+        "decay at each step, such as 0.995, of a moving average of the weights; the average is "
+        "validated and saved instead of the weights; null: no average",
     )
     loss: str = key(
         "hinge",
@@ -185,14 +185,14 @@ class Train:
     )
     softmax_precision: str = key(
         "float32",
-        "matrix products of softmax and distillation: float32, bfloat16, or auto (bfloat16 where "
-        "the device multiplies it natively)",
+        "precision of the matrix products of softmax and distillation: float32, bfloat16, or auto "
+        "(bfloat16 if the device multiplies it natively)",
     )
     margin: float = key(0.5, "margin of hinge and warp")
     reduction: str = key("sum", "sum (the loss of a step is the sum over its windows) or mean")
     negatives: int = key(
         5,
-        "negatives per positive, of items without a training event of the user; "
+        "negatives per positive, drawn from the items without a training event of the user; "
         "sampled_softmax, bpr_max and top1_max: negatives per step",
     )
     sampling: str = key("uniform", "distribution of negatives per step: uniform or popularity")
@@ -203,7 +203,7 @@ class Train:
     score_penalty: float = key(1.0, "weight of the negatives' squared scores in bpr_max")
     shared_negatives: bool = key(False, "compare all positives of a window with the same negatives")
     l2: float = key(0.0, "l2 * |row|^2 / 2 on the table rows that a step updates")
-    kernel_l2: float = key(0.0, "the same on all other weights")
+    kernel_l2: float = key(0.0, "the same penalty on all other weights")
     distillation: Distillation = field(default_factory=Distillation)
     patience: int = key(
         5,
@@ -224,23 +224,23 @@ class Train:
 
 @dataclass(frozen=True)
 class Prior:
-    """Section `prior`, of item transitions that are added to the scores of a trained model."""
+    """Section `prior`: item transitions are added to the scores of a trained model."""
 
     weight: Literal["auto"] | float | list[float] = key(
         0.0,
-        "weight w of w ln(epsilon + share of the transitions) in the scores; 0: no prior; a list, "
-        "or auto for 0, 0.1, 0.2, 0.5, 1, 2: the best by NDCG@10 of the validation events",
+        "weight w of the term w ln(epsilon + share of the transitions) in the scores; 0: no prior; "
+        "a list, or auto (0, 0.1, 0.2, 0.5, 1, 2): the weight with the best validation NDCG@10",
     )
     epsilon: float | list[float] = key(
-        [1e-4, 3e-4, 1e-3], "epsilon of that formula; a list: the best is chosen with the weight"
+        [1e-4, 3e-4, 1e-3], "epsilon of this term; a list: the best one, chosen with the weight"
     )
     span: int = key(50, "steps within which an item counts as following another")
     decay: float = key(0.5, "exponent of the steps: a pair d steps apart counts d^-decay")
     backward: float = key(0.0, "weight of pairs in the opposite order")
     popularity_power: float = key(
-        0.25, "exponent of the number of training events, by which the counts are divided"
+        0.25, "an item's counts are divided by its number of training events to this power"
     )
-    neighbours: int = key(200, "items that are kept for each item, those with the most transitions")
+    neighbours: int = key(200, "number of items kept for each item, those with the highest counts")
 
 
 @dataclass(frozen=True)
@@ -249,7 +249,7 @@ class Evaluate:
 
     k: list[int] = key([5, 10, 20], "cut-offs of HR@k and NDCG@k")
     metric: str = key("MRR", "validation metric that picks the epoch, such as MRR or NDCG@10")
-    batch_size: int = key(256, "maximum number of users in a block; large catalogues take fewer")
+    batch_size: int = key(256, "maximum number of users ranked at once; fewer for many items")
     repeats: str | None = key(
         None,
         "items of the history: exclude (never recommended, so a target among them is a miss) or "
@@ -261,7 +261,7 @@ class Evaluate:
         "temporal split: which events of a user after each limit are targets: first, last or all; "
         "null: first",
     )
-    bootstrap: int = key(1000, "resamples of the events for the 95 % interval; 0: no interval")
+    bootstrap: int = key(1000, "resamples of the users for the 95 % interval; 0: no interval")
 
 
 @dataclass(frozen=True)
@@ -273,17 +273,17 @@ class Runtime:
         "default (one device), mirrored (several) or multi_worker (processes of TF_CONFIG)",
     )
     devices: list[str] | None = key(
-        None, "of mirrored, such as [GPU:0, GPU:1] or [CPU:0, CPU:1]; null: all GPUs"
+        None, "devices of mirrored, such as [GPU:0, GPU:1] or [CPU:0, CPU:1]; null: all GPUs"
     )
     precision: str = key("float32", "float32, mixed_bfloat16 or mixed_float16")
     steps_per_execution: int = key(
-        16, "training steps a call into TensorFlow; with several replicas always 1"
+        16, "training steps per call into TensorFlow; always 1 with several replicas"
     )
     deterministic: bool = key(
         False, "bitwise reproducible on a GPU too, which is slower; a CPU always is"
     )
     checkpoint_seconds: float = key(
-        300.0, "between checkpoints within an epoch; 0: only at the ends of epochs"
+        300.0, "seconds between checkpoints within an epoch; 0: only at the ends of epochs"
     )
 
 

@@ -16,7 +16,7 @@ class YamlError(ValueError):
 
 
 class Plain(str):
-    """A text without quotes, which may stand for a value of another type."""
+    """A text without quotes, which can stand for a value of another type."""
 
 
 def read_yaml(text: str) -> Any:
@@ -80,7 +80,7 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
     plain = type(resolve(Plain(text))) is str
-    # Only between double quotes are line breaks of all kinds escaped.
+    # Only double quotes escape all kinds of line breaks.
     return dumper.represent_scalar(
         _TEXT, text, style='"' if not text.isprintable() else None if plain else "'"
     )
@@ -111,15 +111,15 @@ def is_null(value: Any) -> bool:
 
 
 def parse_bool(text: str) -> bool | None:
-    """Returns the boolean of a text, `true` or `false`, or None."""
+    """Returns the boolean of `true` or `false`, ignoring case, or None for another text."""
     return {"true": True, "false": False}.get(text.lower())
 
 
 def parse_int(text: str) -> int | None:
-    """Returns the whole number of a text in decimal digits (`010` is 10), or None."""
+    """Returns the integer of decimal digits (`010` is 10), or None for another text."""
     return int(text) if re.fullmatch(r"[-+]?[0-9]{1,400}", text, re.ASCII) else None
 
 
 def parse_float(text: str) -> float | None:
-    """Returns the number of a text in decimal digits, infinite if too large, or None."""
+    """Returns the number of decimal digits, infinite if too large, or None for another text."""
     return float(text) if _NUMBER.fullmatch(text) else None

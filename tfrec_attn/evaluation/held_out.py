@@ -24,8 +24,8 @@ def held_out_ranks(ranker: Callable, held_out: HeldOut, eager: float = 0) -> np.
         ranker: Function of a block of features that returns ranks int [B], such as `model.ranks`,
             or several ranks of each event, int [B, P]. It is traced as a `tf.function`.
         held_out: The events.
-        eager: With fewer blocks than this, neither the function nor the making of the blocks is
-            traced. Default 0.
+        eager: If there are fewer blocks than this number, neither the ranker nor the construction
+            of the blocks is traced. Default 0.
     """
     if len(held_out) < eager * held_out.batch_size:
         blocks = held_out.blocks()
@@ -92,8 +92,8 @@ def totals_by_user(columns: np.ndarray, users: np.ndarray | None) -> tuple[np.nd
         users: User of each event, [U]; None: one event for each user.
 
     Returns:
-        (float [G, C], int [G]), users in the order of their first events, so that their numbers and
-        their ids give the same result.
+        (float [G, C], int [G]). Users are in the order of their first events, so numbers and ids of
+        users give the same result.
     """
     if users is not None:
         _, first, group, sizes = np.unique(users, True, True, True)

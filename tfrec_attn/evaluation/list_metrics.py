@@ -11,8 +11,8 @@ def list_metrics(lists: np.ndarray, counts: np.ndarray) -> dict[str, float]:
 
         coverage = items in some list / N
         novelty = mean of -log2(c_j / sum of c) over the recommended items, in bits
-        popular = share of the recommended items that are among the fewest, most popular ones with
-                  half of the training events
+        popular = share of the recommended items that are in the smallest set of items with half of
+                  the training events
         diversity = mean of 1 - |A and B| / k over all pairs of lists A, B
 
     An item without training events has the novelty of an item with one.

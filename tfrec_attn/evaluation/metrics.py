@@ -1,7 +1,7 @@
 """Ranking metrics as functions of ranks, and as Keras metrics.
 
-The rank of the best item is 1, that of an item that cannot be recommended `MISS`. Metrics are means
-over the ranks of held-out items.
+The best item has rank 1; an item that cannot be recommended has rank `MISS`. Metrics are means over
+the held-out items.
 """
 
 import tensorflow as tf
@@ -42,7 +42,7 @@ class MeanOfRanks(tf.keras.metrics.Mean):
 
     Args:
         function: Function of ranks int [B] that returns float [B].
-        name: Name in logs; a loaded metric finds its function by it.
+        name: Name in logs, from which `from_config` gets the function.
     """
 
     def __init__(self, function, name, **kwargs):

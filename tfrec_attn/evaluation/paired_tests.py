@@ -38,18 +38,18 @@ def paired_difference(
 
         p = (1 + |{permutations with |mean| >= |observed mean|}|) / (1 + permutations)
 
-    A permutation exchanges the two models for each user with probability 1/2, which changes nothing
-    if they do not differ.
+    A permutation exchanges the two models for each user with probability 1/2. If the models do not
+    differ, this does not change the distribution of the mean.
 
     Args:
         one: Values of a metric, float [U].
         other: Those of the other model for the same events, float [U].
-        resamples: Number of permutations, and of bootstrap resamples if there are fewer than 1,000.
-            None (default): 10,000, and fewer for more than 40,000 users that differ, but at least
-            1,000.
-        seed: Seed of both. Default 0.
-        users: User of each event, [U], whose events are exchanged and resampled together. None
-            (default): one event for each user.
+        resamples: Number of permutations. The bootstrap has as many resamples, but at most 1,000.
+            None (default): 10,000 permutations; fewer, but at least 1,000, if more than 40,000
+            users differ.
+        seed: Seed of permutations and bootstrap. Default 0.
+        users: User of each event, [U]. The events of a user are exchanged and resampled together.
+            None (default): one event for each user.
 
     Reference:
         Smucker, Allan, Carterette, "A Comparison of Statistical Significance Tests for Information
@@ -58,7 +58,7 @@ def paired_difference(
     difference = np.asarray(one, np.float64) - np.asarray(other, np.float64)
     mean = float(difference.mean())
     sums = totals_by_user(difference[:, np.newaxis], users)[0][:, 0]
-    # Users without a difference change no sum, and most users of a sparse log have none.
+    # In a sparse log most users have no difference. They do not change the sum.
     changed = sums[sums != 0]
     if resamples is None:
         resamples = min(10_000, max(1000, _MOST_SIGNS // max(1, len(changed))))
@@ -75,7 +75,7 @@ def paired_difference(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Returns p-values that are adjusted for several tests by Holm's method.
+    """Returns p-values that Holm's method has adjusted for multiple tests.
 
     Reference:
         Holm, "A Simple Sequentially Rejective Multiple Test Procedure", Scandinavian Journal of

@@ -13,7 +13,7 @@ from tfrec_attn.errors import ConfigError, shown
 
 # Keys of `data` that a model chooses. The others decide which events train and which are ranked.
 OF_THE_MODEL = ("max_length", "targets", "window", "mask_share", "mask_last")
-# Above this share of validation targets in the history, items of the history are recommended.
+# If a larger share of the validation targets is in the history, all items compete.
 _REPEATED_SHARE = 0.05
 _FILTERS = (
     "min_user_events",
@@ -74,7 +74,7 @@ def protocol(config: Config, log: str) -> dict[str, object]:
     """Returns the rules that a run's figures depend on, and their hash.
 
     Args:
-        config: With `evaluate.repeats` set.
+        config: Configuration with `evaluate.repeats` set.
         log: Checksum of the prepared events.
     """
     data = config.data
@@ -100,10 +100,10 @@ def require_same_protocol(reports: Mapping[Any, Mapping[str, Any]], remedy: str)
 
     Args:
         reports: Folder of a run -> its metrics.json.
-        remedy: What to do, the end of the error.
+        remedy: What to do, as the end of the error message.
 
     Raises:
-        ConfigError: If one differs from the first.
+        ConfigError: If the protocol of a run differs from that of the first.
     """
     first = None
     for folder, report in reports.items():

@@ -19,14 +19,14 @@ def ranks(scores, target, seen, scored=None, other=0.0):
         scores: Float [B, N], column j - 1 for item j.
         target: Int [B], items 1..N.
         seen: Int [B, S], items that are never recommended, unique in a row; 0 is padding.
-        scored: Which items have the scores [B, N], bool [N]; None (default): all. This costs less
-            than replacing the scores of the others.
-        other: The score of all other items.
+        scored: Items whose scores are in `scores`, bool [N]; None (default): all. This costs less
+            than replacing the scores of the other items.
+        other: Score of all other items. Default 0.
 
     Returns:
         int32 [B], 1 is best.
     """
-    # Integers of 32 bits would be compared on the host.
+    # TensorFlow compares int32 on the host, also if there is a GPU.
     target, seen = tf.cast(target, tf.int64), tf.cast(seen, tf.int64)
     threshold = _scores_of(scores, target[:, tf.newaxis], scored, other)
     behind = _count(scores < threshold, scored)

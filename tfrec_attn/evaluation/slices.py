@@ -44,17 +44,17 @@ def event_slices(split: Split, part: str = "test") -> list[Slices]:
     - By the number of events in the history.
     - By the number of training events of the target.
     - By whether the target is in the history.
-    - By the training events of the user, where some users have none.
-    - By the time of the target, in four parts of about as many events.
+    - By whether the user has training events.
+    - By the time of the target, in four parts with about the same number of events.
 
-    The last three are left out where all events are in one slice.
+    Each of the last three is left out if all events are in one slice.
 
     Args:
         split: A split with its events in memory.
         part: "valid" or "test" (default).
 
     Reference:
-        The first is that of Fig. 1 and 5 of Zhu et al., WSDM 2024 (arXiv 2311.01056).
+        Zhu et al., WSDM 2024 (arXiv 2311.01056), Fig. 1 and 5, for the first partition.
     """
     sequences, positions = split.sequences, np.asarray(getattr(split, part), np.int64)
     history = positions - sequences.offsets[split.rows(positions)]

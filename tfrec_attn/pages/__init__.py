@@ -1,1 +1,1 @@
-"""Pages of HTML that commands write, with tables and charts, which need no other file."""
+"""Self-contained HTML pages with tables and charts."""

@@ -18,7 +18,7 @@ class Bar(NamedTuple):
         label: Its name.
         value: Its length, at least 0.
         interval: Ends of its 95 % interval, or None.
-        is_run: Whether it is of the run, and not of a baseline.
+        is_run: Whether it belongs to the run, not to a baseline.
     """
 
     label: str
@@ -30,7 +30,7 @@ class Bar(NamedTuple):
 def bars(rows: Sequence[Bar], title: str, digits: int = 4) -> Element:
     """Returns horizontal bars with their values and intervals.
 
-    Where a name is too long to stand beside its bar, all names stand above their bars.
+    If a name is too long for the space beside its bar, all names stand above their bars.
     """
     beside = all(_LETTER * len(row.label) <= _LABELS - 8 for row in rows)
     left, height, gap = (_LABELS, _LINE, 5) if beside else (0, _LINE + 18, 23)
@@ -63,12 +63,12 @@ def bars(rows: Sequence[Bar], title: str, digits: int = 4) -> Element:
 
 
 def lines(values: Mapping[str, Sequence[float]], title: str, mark: int | None = None) -> Element:
-    """Returns curves over 1, 2, ..., with the lowest and the highest value of all.
+    """Returns curves over 1, 2, ...; the axis shows the lowest and the highest value.
 
     Args:
         values: Name -> values of a curve.
         title: Title of the chart.
-        mark: Place of a vertical line, from 0, or None.
+        mark: Index of the point with a vertical line, from 0; None (default): no line.
     """
     numbers = np.concatenate([np.asarray(one, float) for one in values.values()])
     numbers = numbers[np.isfinite(numbers)]
@@ -104,14 +104,14 @@ def lines(values: Mapping[str, Sequence[float]], title: str, mark: int | None = 
 def heat_map(
     values: np.ndarray, rows: Sequence[str], columns: Sequence[str], title: str
 ) -> Element:
-    """Returns a table of cells whose colour is a value relative to the largest one, and a scale.
+    """Returns a heat map, whose colours are relative to the largest value.
 
-    A map of zeros has no scale.
+    It has a colour scale, unless all values are 0.
 
     Args:
         values: [R, C], nonnegative.
         rows: Name of each row.
-        columns: Name of each column, written downwards.
+        columns: Name of each column.
         title: Title of the chart.
     """
     size, largest = 24, float(values.max())
@@ -147,7 +147,7 @@ def heat_map(
 
 
 def _scale(left: float, top: float, largest: float) -> Element:
-    """Returns the colours of a heat map from 0 to its largest value."""
+    """Returns the colour scale of a heat map, from 0 to its largest value."""
     size = 24
     cells = [
         element(
@@ -195,7 +195,7 @@ def _number(value: float) -> str:
 
 
 def _ending(name: str, length: int) -> str:
-    """Returns the end of a long name, by which paths differ."""
+    """Returns the end of a long name, because paths often differ only there."""
     return name if len(name) <= length else f"…{name[1 - length :]}"
 
 

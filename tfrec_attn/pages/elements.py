@@ -14,7 +14,8 @@ def element(tag: str, *children: Child, **attributes: object) -> Element:
     Args:
         tag: Its name.
         *children: Elements and texts, in order.
-        **attributes: `_` stands for `-`, and `class_` for `class`. None leaves one out.
+        **attributes: Attributes by name; `_` stands for `-`, and `class_` for `class`. An attribute
+            that is None is left out.
     """
     node = Element(tag)
     for name, value in attributes.items():
@@ -38,8 +39,8 @@ def table(
     Args:
         header: Name of each column.
         rows: Cells of each row.
-        caption: What the table has, or an empty text.
-        texts: Whether the cells are long texts. Default: short ones, such as numbers.
+        caption: Caption of the table; "" (default): none.
+        texts: Whether the cells are long texts. Default False: short ones, such as numbers.
     """
     head = element("tr", *(element("th", one, scope="col") for one in header))
     body = [
@@ -63,7 +64,7 @@ def document(title: str, beginning: str, *children: Child) -> str:
 
     Args:
         title: Its title.
-        beginning: First lines, by which a page is known to be of a command.
+        beginning: First lines of the file, which identify the command that wrote the page.
         *children: Content of its body.
     """
     style = resources.files(__package__).joinpath("page.css").read_text(encoding="utf-8")

@@ -20,9 +20,9 @@ class Average(SequenceModel):
 
         score(j) = sum over the models m of w_m (q_m . v_mj)
 
-    A model that uses histories is left out where it knows nothing: its query has no meaning there.
-    The vectors of the models stand side by side, so the sum is again an inner product, which
-    is exported and served as that of any model. `count` copies the weights of the runs.
+    A model that uses histories is left out for a user of whom it knows nothing, because its query
+    has no meaning there. The vectors of the models are concatenated, so the sum is an inner product
+    and is exported and served as that of any model. `count` copies the weights of the runs.
 
     Args:
         num_users: M.
@@ -101,7 +101,7 @@ class Average(SequenceModel):
         return result
 
     def count(self, split):
-        """Copies the weights of the runs. A user whom one of them does not know is unknown.
+        """Copies the weights of the runs; a user is known only if all runs know the user.
 
         Raises:
             ConfigError: If a run is damaged, or was trained on other events.
@@ -122,6 +122,6 @@ class Average(SequenceModel):
 
 
 def _parameters(model):
-    """Returns the arguments of a model without those that the data decides."""
+    """Returns the arguments of a model, except those that the data decide."""
     decided = ("num_users", "num_items", "max_length")
     return {key: value for key, value in model.get_config().items() if key not in decided}
