@@ -1,4 +1,4 @@
-"""What a table or a page needs of a finished run: its figures and its ranks."""
+"""The figures and the ranks of a finished run, for tables and pages."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.replay.measured_run import REMEDY, read_report
 from tfrec_attn.runs import run_files
 
-# Figures of a run that a row of a table has the mean of.
+# Figures of a run. A row of a table has their means over the seeds.
 FIGURES = (
     "best_epoch",
     "epochs",
@@ -30,8 +30,8 @@ def load_report(folder: Path, metric: str | None = None, sizes: bool = False) ->
 
     Args:
         folder: The run.
-        metric: A test metric that it must have, or None.
-        sizes: Whether it must have the sizes of the log. Default False.
+        metric: A test metric that the file must have, or None (default).
+        sizes: Whether the file must have the sizes of the log. Default False.
 
     Raises:
         ConfigError: If the file is damaged.
@@ -49,10 +49,10 @@ def load_report(folder: Path, metric: str | None = None, sizes: bool = False) ->
 def load_leaks(folder: Path) -> LeakReport | None:
     """Returns what the training of a finished run knows of later events.
 
-    None for a temporal split, for which a training does not report it.
+    Returns None for a temporal split, because its trainings do not report leaks.
 
     Raises:
-        ConfigError: If its metrics.json is damaged.
+        ConfigError: If metrics.json is damaged.
     """
     if "leaks" not in read_report(folder)["data"]:
         return None
@@ -62,14 +62,14 @@ def load_leaks(folder: Path) -> LeakReport | None:
 
 
 def load_ranks(folder: Path, events: Mapping[str, int] | None = None) -> dict[str, np.ndarray]:
-    """Returns what `run_files.load_ranks` returns, where each event has a rank and a user.
+    """Returns the checked result of `run_files.load_ranks`.
 
     Args:
         folder: The run.
-        events: Number of the "valid" or "test" events that it must have ranks of; None: any.
+        events: "valid" or "test" -> the number of events that must have ranks. None (default): any.
 
     Raises:
-        ConfigError: If the file is missing, damaged or of other events.
+        ConfigError: If the file is missing or damaged, or has another number of events.
     """
     found, path = run_files.load_ranks(folder), folder / run_files.RANKS
     parts = [name for name in found if name.removesuffix("_alone") in ("valid", "test")]

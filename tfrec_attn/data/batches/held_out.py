@@ -13,21 +13,21 @@ from tfrec_attn.data.sequences.splits import Split
 class HeldOut:
     """The held-out events of a split, in blocks for ranking.
 
-    The shortest histories come first, so that blocks hold little padding.
+    The shortest histories come first, so that blocks have little padding.
 
     Blocks are {"user" int32 [B], "history" int32 [B, l], "target" int32 [B], "seen" int32 [B, S]};
     0 is padding. l is the length of the longest history of the block, at least 1 and at most L.
-    `seen` are the items that are never recommended: with `repeats="exclude"` the distinct items of
-    the whole earlier history, with "include" none (S = 0). With `gaps`, also "gap" float32 [B], the
-    time from the history's latest event to the target.
+    "seen" has the items that are never recommended: with `repeats="exclude"` the distinct items of
+    the whole history, with "include" none (S = 0). With `gaps`, blocks also have "gap" float32 [B],
+    the time from the latest event of the history to the target.
 
     Args:
         split: The split.
         part: "valid" or "test".
-        max_length: L. Default: whole histories; a model uses its latest events.
-        batch_size: Events of a block.
-        repeats: "exclude" or "include".
-        gaps: Whether blocks have "gap".
+        max_length: L. Default: the longest history; a model uses only its latest events.
+        batch_size: Events per block, B. Default 256.
+        repeats: "exclude" (default) or "include".
+        gaps: Whether blocks have "gap". Default False.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class HeldOut:
         return self._repeated
 
     def in_split_order(self, values: np.ndarray) -> np.ndarray:
-        """Reorders values of the events from the order of the blocks to that of the split."""
+        """Returns values of the events, given in the order of the blocks, in that of the split."""
         restored = np.empty_like(values)
         restored[self._order] = values
         return restored
@@ -71,7 +71,7 @@ class HeldOut:
         return list(self._at(self.positions[np.linspace(0, len(self) - 1, count).astype(int)]))
 
     def blocks(self) -> Iterator[dict[str, tf.Tensor]]:
-        """Yields the blocks of `dataset`, made one after the other without tracing."""
+        """Yields the same blocks as `dataset`, without tf.data and without tracing."""
         return self._at(self.positions)
 
     def _at(self, positions):
@@ -86,7 +86,7 @@ class HeldOut:
         ).prefetch(2)
 
     def batch(self, position: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns the block of some flat positions of held-out events, int64 [B]."""
+        """Returns the block of held-out events at flat positions, int64 [B]."""
         start = self._events.start_at(position)
         longest = tf.reduce_max(position - start)
         user, history = self._events.before(position, tf.clip_by_value(longest, 1, self.max_length))

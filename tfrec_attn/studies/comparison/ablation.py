@@ -1,4 +1,4 @@
-"""The ablation of a configuration: what other values of some keys change."""
+"""The ablation of a configuration: trainings with other values of some keys."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -34,21 +34,21 @@ def ablate(
     metric: str | None,
     slices: bool,
 ) -> Path:
-    """Trains what is not trained yet, and writes a table and a plot.
+    """Runs the trainings that are not finished, and writes a table and a plot.
 
-    The rows are compared with the one that has the values of the configuration itself, and if there
-    is none, with the best by the validation metric. The same command resumes an interrupted
-    ablation.
+    The rows are compared with the row of the configuration's own values. If there is no such row,
+    they are compared with the row that has the best validation metric. The same call resumes an
+    interrupted ablation.
 
     Args:
         source: A configuration, as for `plan_ablation`.
         variations: Key -> its values.
         overrides: `section.key=value` texts for all trainings.
-        to: The folder.
+        to: Folder of the ablation.
         seeds: Number of seeds.
-        jobs: Trainings at a time.
-        metric: The metric of the plot and of the differences, or None, as for `LogPlan`.
-        slices: Whether the table also has the metric of slices of the test events.
+        jobs: Number of trainings that run at the same time.
+        metric: Metric of the plot and of the differences, or None, as for `LogPlan`.
+        slices: Whether the table also has the metric for slices of the test events.
 
     Returns:
         The folder, with `results.txt`, `.md`, `.tex`, `.csv` and `.json`, and with Matplotlib
@@ -73,7 +73,7 @@ def ablate(
 
 
 def _baseline(cell: Cell, metric: str) -> tuple[str, float] | None:
-    """Returns name and metric of the decayed transitions, with which every run is compared."""
+    """Returns name and metric of the decayed transitions, a baseline of the runs, or None."""
     value = run_files.load_metrics(cell.folder).get("baselines", {}).get(_BASELINE, {}).get(metric)
     name = f"{_BASELINE} (default)" if cell.config.model.name == _BASELINE else _BASELINE
     return None if value is None else (name, value)

@@ -25,8 +25,8 @@ def parse_variation(text: str) -> tuple[str, list[str]]:
     A value cannot hold a comma.
 
     Raises:
-        ConfigError: If it has another form, fewer than two values or one twice, or if the key
-            changes what is measured.
+        ConfigError: If the text has another form, fewer than two values, or a value twice, or if
+            trainings with other values of the key cannot be compared.
     """
     key, equals, values = text.partition("=")
     if not equals or "." not in key:
@@ -49,7 +49,7 @@ def parse_variation(text: str) -> tuple[str, list[str]]:
 
 
 def _expanded(key: str, values: list[str]) -> list[str]:
-    """Returns the values with `...` replaced by the numbers between its neighbours."""
+    """Replaces `...` in the values by the numbers between its neighbours."""
     if "..." not in values:
         return values
     place = values.index("...")
@@ -71,8 +71,8 @@ def _expanded(key: str, values: list[str]) -> list[str]:
 def combinations(variations: dict[str, list[str]]) -> dict[str, dict[str, str]]:
     """Returns all combinations of values: name of the row -> key -> value.
 
-    A name is such as `user_weight=0.2 dim=50`; it has the whole key where the last part is that of
-    two keys.
+    An example of a name is `user_weight=0.2 dim=50`. If two keys have the same last part, the name
+    has the whole keys.
     """
     last = {key: key.rpartition(".")[2] for key in variations}
     names = {key: one if [*last.values()].count(one) == 1 else key for key, one in last.items()}
@@ -92,8 +92,7 @@ def plan_ablation(
 ) -> LogPlan:
     """Returns the trainings with all combinations of the values.
 
-    The rows are compared with the one that has the values of the configuration itself, if there is
-    one.
+    If a row has the configuration's own values, the others are compared with it.
 
     Args:
         source: A YAML file, or the name of a configuration of the package; None for the defaults.
@@ -103,8 +102,8 @@ def plan_ablation(
         to: Folder of the ablation.
 
     Raises:
-        ConfigError: If there is no such configuration, a key is unknown, or a value is not one of
-            its key, or is the same as another.
+        ConfigError: If there is no such configuration, if a key is unknown, if a value is not
+            allowed, or if two values of a key are the same.
     """
     check_overrides(overrides, "train.seed", "run_dir")
     own, against = _resolved(source, overrides), None

@@ -46,7 +46,7 @@ def draw(
     place = _places([value for points in lines.values() for value, *_ in points])
     for name, points in lines.items():
         values, means, low, high = zip(*points, strict=True)
-        # Where all resamples are equal, an end is beyond the mean by rounding.
+        # If all resamples are equal, rounding can put an end of the interval beyond the mean.
         errors = [
             [max(0.0, mean - end) for mean, end in zip(means, low, strict=True)],
             [max(0.0, end - mean) for mean, end in zip(means, high, strict=True)],
@@ -65,7 +65,7 @@ def draw(
     axes.grid(alpha=0.3)
     for suffix, options in _FORMATS.items():
         buffer = io.BytesIO()
-        # Without it, each SVG has other names of its elements.
+        # Without the salt, the names of the elements differ in each SVG file.
         with rc_context({"svg.hashsalt": "tfrec-attn"}):
             figure.savefig(buffer, format=suffix, **options)
         replace_bytes(path.with_suffix(f".{suffix}"), buffer.getvalue())
@@ -73,7 +73,7 @@ def draw(
 
 
 def _places(values: list[str]) -> dict[str, float] | dict[str, int]:
-    """Returns the place of each value: its number if all are finite numbers, else its order."""
+    """Returns the position of each value: the value if all are finite numbers, else its index."""
     try:
         numbers = {one: float(one) for one in values}
         if all(map(math.isfinite, numbers.values())):

@@ -43,28 +43,28 @@ def compare(
     splits: Sequence[str] = (),
     budget: Budget | None = None,
 ) -> list[Path]:
-    """Trains what is not trained yet, and writes a table for each log.
+    """Runs the trainings that are not finished, and writes a table for each log.
 
-    A model that cannot be trained on a log is named below the table. The same command resumes an
+    A model that cannot be trained on a log is named below the table. The same call resumes an
     interrupted comparison.
 
-    With several splits, how far they agree is printed and written to `LOG-splits.txt` and `.json`
-    in the folder of the comparison.
+    With several splits, the agreement between them is printed and written to `LOG-splits.txt` and
+    `.json` in the folder of the comparison.
 
     Args:
         logs: Configurations or folders of them, as for `plan_log`.
         rows: Rows, as for `plan_log`; None: all.
         overrides: `section.key=value` texts for all trainings.
-        to: The folder.
+        to: Folder of the comparison.
         seeds: Number of seeds.
-        jobs: Trainings at a time.
-        metric: The metric of the differences, or None, as for `LogPlan`.
+        jobs: Number of trainings that run at the same time.
+        metric: Metric of the differences, or None, as for `LogPlan`.
         against: The row that all others are compared with, as for `compare_rows`.
         with_prior: Whether each model that is trained also has a row with a transition prior.
-        slices: Whether the tables also have the metric of slices of the test events.
-        splits: Names of `comparison_plan.SPLITS`, each with a table; none: that of the
-            configurations.
-        budget: That of a search of each trained row; None: the rows have their settings.
+        slices: Whether the tables also have the metric for slices of the test events.
+        splits: Names of `comparison_plan.SPLITS`; each has a table. Empty (default): one table,
+            with the split of the configurations.
+        budget: Budget of the search of each trained row. None (default): there is no search.
 
     Returns:
         The folders of the tables; each has `results.txt`, `.md`, `.tex`, `.csv` and `.json`.
@@ -151,7 +151,7 @@ def _write_agreement(log: str, found: dict[str, Any], to: Path) -> None:
     from tfrec_attn.studies.comparison.split_agreement import split_agreement
 
     (text, figures), path = split_agreement(log, found), to / f"{log}{_SPLITS}"
-    # By the JSON file, `_check_agreement` knows the other one.
+    # `_check_agreement` reads the JSON file, so it is written first.
     replace_text(Path(f"{path}.json"), figures)
     replace_text(Path(f"{path}.txt"), f"{text}\n")
     write_line(f"{text}\n\nWrote {path}.txt and .json")

@@ -1,4 +1,4 @@
-"""Which trainings a comparison consists of: each model on each log with each seed."""
+"""The trainings of a comparison: each model on each log with each seed."""
 
 import dataclasses
 import os
@@ -48,17 +48,17 @@ class LogPlan:
 
     Attributes:
         name: Name of the log.
-        cells: The trainings, those of a model one after the other.
-        left_out: Row that is not trained -> why, such as the first key of another log.
-        ranges: Row -> section `search` of its configuration, where it has one.
-        note: A sentence for the caption of the table, or an empty text.
-        metric: The metric of the differences; None: NDCG@10, or `evaluate.metric` where the runs do
-            not have it.
+        cells: The trainings. Those of a row follow each other.
+        left_out: Row that is not trained -> reason, such as the first key of another log.
+        ranges: Row -> section `search` of its configuration, if it has one.
+        note: A sentence for the caption of the table, or "" (default).
+        metric: Metric of the differences. None (default): NDCG@10, or `evaluate.metric` if the runs
+            do not have NDCG@10.
         against: The row that all others are compared with, as for `compare_rows`.
-        slices: Whether the table has the metric of slices of the test events.
-        in_order: Whether the rows are those of the plan in its order. Else (default) they are
-            sorted by the metric, a model with a prior has a row without it too, and a better
-            baseline that is not a row is named.
+        slices: Whether the table has the metric for slices of the test events.
+        in_order: If True, the rows are those of the plan, in its order. If False (default), the
+            rows are sorted by the metric, a model with a prior also has a row without the prior,
+            and a better baseline that is not a row is named.
     """
 
     name: str
@@ -83,24 +83,25 @@ def plan_log(
 ) -> LogPlan:
     """Returns the trainings on the log of a configuration, or of a folder of configurations.
 
-    In a folder, each configuration is a row. A model without one takes its recommended settings, as
-    all models do if `source` is a single configuration. All rows are evaluated at the same
-    cut-offs: `evaluate.k` is the union of those of the folder.
+    Each configuration of a folder is a row. A model without a configuration takes its recommended
+    settings. If `source` is a single configuration, all other models do so. All rows are evaluated
+    at the same cut-offs: `evaluate.k` is the union of the cut-offs in the folder.
 
     Args:
-        source: A YAML file or a folder of them, or the name of one that comes with the package,
-            such as `beauty/sasrec` or `beauty`.
-        rows: Names of configurations of the folder, or of models; None: all configurations of the
+        source: A YAML file, a folder of YAML files, or a name of the package, such as
+            `beauty/sasrec` or `beauty`.
+        rows: Names of configurations of the folder, or of models. None: all configurations of the
             folder, or all models of the package.
         overrides: `section.key=value` texts for all trainings.
         seeds: Number of seeds, 1, 2, ...; a model that only counts has one.
         to: Folder of the comparison.
-        with_prior: Whether a model without a prior gets one of item transitions too.
-        split: One of `SPLITS`, which is then part of the name; None (default): that of the
-            configurations. A temporal split has their limits, or 0.8 and 0.9.
+        with_prior: Whether a trained model without a prior gets a prior of item transitions.
+        split: One of `SPLITS`, which becomes a part of the log's name. A temporal split has the
+            limits of the configurations, or 0.8 and 0.9. None (default): the split of the
+            configurations.
 
     Raises:
-        ConfigError: If there is no such configuration or model, or a key is wrong.
+        ConfigError: If there is no such configuration or model, or if a key is wrong.
     """
     check_overrides(overrides, "model.name", "train.seed", "run_dir")
     files = _configurations_in(source)
@@ -128,7 +129,7 @@ def plan_log(
     if split is not None:
         name = f"{name}-{split}"
         found = {row: _with_split(config, split) for row, config in found.items()}
-    # Those of all rows of the folder, so that a row that is added later fits to finished runs.
+    # The cut-offs of all rows of the folder, so that a row can be added to finished runs later.
     together = [*found.values(), *(configs[row] for row in configs if row not in left_out)]
     cutoffs = sorted({k for config in together for k in config.evaluate.k})
     cells = []
@@ -160,7 +161,7 @@ def _cells_of(row: str, config: Config, seeds: int, folder: Path, with_prior: bo
 
 
 def log_name(source: str) -> str:
-    """Returns the name of a log, that of its file or folder or of the package's configuration."""
+    """Returns the name of a log: the name of its file, its folder or its packaged configuration."""
     path = Path(source)
     name = path.resolve().name if path.exists() else source.rstrip("/").replace("/", "-")
     return name.removesuffix(".yaml")
@@ -198,7 +199,7 @@ def check_overrides(overrides: Sequence[str], *refused: str) -> None:
 
 
 def _configurations_in(source: str) -> dict[str, str]:
-    """Returns the configurations of a folder: name -> path; nothing for a single one."""
+    """Returns the configurations of a folder, name -> path; empty if there is no folder."""
     found = [path for path in sorted(Path(source).glob("*.yaml")) if path.name[0] != "."]
     prefix = f"{source.rstrip('/')}/"
     files = {path.stem: str(path) for path in found} or {
@@ -212,7 +213,7 @@ def _configurations_in(source: str) -> dict[str, str]:
 def _of_model(
     row: str, source: str, files: dict[str, str], shared: Config, overrides: Sequence[str]
 ) -> Config:
-    """Returns the configuration of a model by its recommended settings."""
+    """Returns the configuration of a model with its recommended settings."""
     if files and ":" not in row and row not in models.names():
         choices = [*files, *models.names()]
         raise ConfigError(
@@ -245,14 +246,14 @@ def _log_of(config: Config) -> dict[str, Any]:
 
 
 def _usual_log(configs: dict[str, Config]) -> Config:
-    """Returns a configuration with the log of most."""
+    """Returns a configuration with the log that most configurations have."""
     logs = {row: repr(_log_of(config)) for row, config in configs.items()}
     usual = Counter(logs.values()).most_common(1)[0][0]
     return next(configs[row] for row, log in logs.items() if log == usual)
 
 
 def _difference(config: Config, usual: Config) -> str:
-    """Returns the first key by which a log differs, in words, or ""."""
+    """Returns the first key in which two logs differ, in words, or ""."""
     here, there = _log_of(config), _log_of(usual)
     key = next((one for one in here if here[one] != there[one]), None)
     return "" if key is None else f"{key} is {shown(here[key])}, not {shown(there[key])}"

@@ -21,26 +21,25 @@ LEVEL = 0.05
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A model on a log.
+    """The results of a model on a log.
 
     Attributes:
-        model: Its name.
+        model: Name of the row.
         seeds: Number of seeds.
-        counts: Whether it only counts.
+        counts: Whether the model only counts.
         valid: Mean over the seeds of the validation metrics.
         test: Mean over the seeds of the test metrics.
-        intervals: 95 % bootstrap interval of each mean, over the users, with the draws of the first
-            seed.
+        intervals: Test metric -> 95 % bootstrap interval of its mean over the users. The bootstrap
+            has the seed of the first training.
         deviations: Standard deviation of each test metric over the seeds; 0 for one seed.
-        figures: Those of `FIGURES`, means over the seeds.
+        figures: Means over the seeds of `FIGURES`.
         epochs: "best_epoch" and "epochs" -> the lowest and the highest of the seeds.
-        lists: Means over the seeds of the figures of `list_metrics`; empty for a model without the
-            prior that its run has.
+        lists: Means over the seeds of `list_metrics`; empty for a row without the prior of its run.
         values: Test metric -> its mean over the seeds for each event, float64 [U].
         users: User of each test event, int [U]; None: one event for each user.
-        protocol: That of its runs.
-        difference: To the model that it is compared with; None for that model itself.
-        p: The p-value, adjusted for all rows.
+        protocol: Protocol of the runs.
+        difference: Difference from the row that all are compared with; None for that row.
+        p: p-value of the difference, adjusted for all rows; None for that row.
     """
 
     model: str
@@ -61,7 +60,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Returns better, worse, or an empty text where the test shows no difference."""
+        """Returns "better", "worse", or "" if the test shows no difference."""
         if self.p is None or self.p >= LEVEL:
             return ""
         return "better" if self.difference.mean > 0 else "worse"
@@ -81,10 +80,10 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
 
     Args:
         cells: The cells.
-        alone: Whether a model with a transition prior has a row without it too (default).
+        alone: Whether a model with a transition prior also has a row without it. Default True.
 
     Raises:
-        ConfigError: If a run is damaged, or the runs are of different protocols.
+        ConfigError: If a run is damaged, or if the runs have different protocols.
     """
     found: dict[str, list[Cell]] = {}
     for cell in cells:
@@ -106,20 +105,20 @@ def rows_of(cells: Sequence[Cell], alone: bool = True) -> list[Row]:
             parts = [{part: one[f"{part}{suffix}"] for part in ("valid", "test")} for one in ranks]
             row = _row(name, reports, parts, ranks[0].get("test_users"), config)
             if suffix:
-                # The lists of a run are those with its prior.
+                # A run has list metrics only with its prior.
                 row = dataclasses.replace(row, lists={})
             rows.append(row)
     return rows
 
 
 def compare_rows(rows: list[Row], metric: str, against: str | None = None) -> list[Row]:
-    """Returns the rows with their difference to one of them in a test metric.
+    """Returns the rows with their differences from one row in a test metric.
 
     Args:
         rows: The rows.
         metric: The metric.
-        against: Name of that row. None (default): the counting model with the best validation
-            metric, or, where there is none, the best model.
+        against: Name of the row to compare with. None (default): the counting model with the best
+            validation metric, or the best row if no model only counts.
 
     Raises:
         ConfigError: If there is no such row.

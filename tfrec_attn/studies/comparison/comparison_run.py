@@ -36,12 +36,13 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
     Args:
         plan: The plan.
         folder: Folder of the table.
-        settings: Whether the settings of the rows are known, so that finished runs can be checked.
+        settings: Whether the settings of the rows are known, so that the runs of all rows can be
+            checked. Default True.
 
     Raises:
-        ConfigError: If the runs do not have the metric, the plan does not have the row, a row has
-            the name of a file of the table, a folder holds something else, or slices are asked for
-            without events in memory.
+        ConfigError: If the runs do not have the metric, the plan does not have the row
+            `plan.against`, a row is named as a file of the table, a folder holds something else, or
+            slices are asked for a prepared folder.
         DataError: If the log cannot be read.
     """
     evaluate = plan.cells[0].config.evaluate
@@ -67,7 +68,7 @@ def check_plan(plan: LogPlan, folder: Path, settings: bool = True) -> LogPlan:
             "--slices needs a log, but data.source is a prepared folder; give the log itself."
         )
     check_results(folder)
-    # Without their settings, the folders of the runs are not known.
+    # The folders of the runs are known only with their settings.
     check_log(plan.cells if settings else plan.cells[:1])
     return dataclasses.replace(plan, metric=metric)
 
@@ -97,8 +98,8 @@ def train_plan(
     Args:
         plan: The plan, as `check_plan` returns it.
         folder: Folder of the table.
-        jobs: Trainings at a time.
-        stop: Checked while they run.
+        jobs: Number of trainings that run at the same time.
+        stop: Checked while trainings run.
         lock: Descriptor of `locked_folder`, which the trainings inherit.
 
     Returns:
@@ -143,7 +144,7 @@ def train_plan(
 
 
 def _rows_before(folder: Path) -> list[str] | None:
-    """Returns the rows of the table in a folder, or None if it holds no table."""
+    """Returns the rows of the table that a folder already holds, or None if it holds no table."""
     try:
         tree = json.loads((folder / f"{RESULTS}.json").read_bytes())
         rows = [str(row["model"]) for row in tree["rows"]]
@@ -175,7 +176,7 @@ def _make_table(plan: LogPlan, cells: Sequence[Cell], failed: dict[str, str]) ->
 
 
 def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
-    """Returns a note on a baseline of the runs that is better than what rows are compared with."""
+    """Returns a note if a baseline of the runs is better than the row to compare with, or None."""
     from tfrec_attn.training.evaluating import is_baseline
 
     metric = table.metric
@@ -198,7 +199,7 @@ def _better_baseline(cells: Sequence[Cell], table: Any) -> str | None:
 
 
 def _describe(plan: LogPlan, cell: Cell, reason: str | None) -> str:
-    # With a prior, the metrics of the run are those of its last row.
+    # The metrics of a run with a prior are those of the row with the prior, its last row.
     name = f"{plan.name} {_rows_of(cell)[-1]}, seed {cell.seed}"
     if reason is not None:
         return f"{name}: failed: {reason}"
@@ -209,5 +210,5 @@ def _describe(plan: LogPlan, cell: Cell, reason: str | None) -> str:
 
 
 def rest_of(to: Path) -> str:
-    """Returns what is left of a study that ends early, and how to resume it."""
+    """Returns where the finished part of an interrupted study is, and how to resume the study."""
     return f"what is finished is in {to}, and the same command resumes it"

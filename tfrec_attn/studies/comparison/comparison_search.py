@@ -28,8 +28,8 @@ class Budget(NamedTuple):
     """The budget of each search.
 
     Attributes:
-        trials: Number of trials, or None.
-        seconds: Seconds of all trials together, or None.
+        trials: Maximum number of trials, or None.
+        seconds: Maximum seconds of all trials together, or None.
     """
 
     trials: int | None
@@ -49,21 +49,22 @@ class Budget(NamedTuple):
 def search_rows(
     plan: LogPlan, folder: Path, budget: Budget, stop: StopSignals, lock: int | None = None
 ) -> LogPlan:
-    """Returns a plan with the settings that a search of each trained row finds.
+    """Searches the settings of each trained row, and returns the plan with the best settings.
 
-    A search is a process of its own, and writes `ROW/search` in the folder of the table. The same
-    budget resumes it, or finds it complete, and a larger one continues it. The runs of a row are in
-    a folder that is named by the settings. A row whose search fails is left out.
+    Each search runs in its own process, and writes `ROW/search` in the folder of the table. The
+    same budget resumes an interrupted search, and a larger budget continues a complete one. The
+    folder of a row's runs is named by the settings. A row whose search fails is left out.
 
     Args:
         plan: The plan.
         folder: Folder of the table.
-        budget: The budget of each search.
-        stop: Checked while they run.
-        lock: That of `Process.start`.
+        budget: Budget of each search.
+        stop: Checked while a search runs.
+        lock: As for `Process.start`.
 
     Raises:
-        ConfigError: If a search has more trials than the budget, or a file is not of a search.
+        ConfigError: If a search has more trials than the budget, or if a file in its place does not
+            belong to a search.
         Interrupted: If a signal was received.
         TrainingError: If a file cannot be written.
     """
@@ -109,7 +110,7 @@ def search_rows(
 
 
 def default_ranges(config: Config) -> dict[str, Any]:
-    """Returns the values that are tried for a model whose configuration has no section `search`."""
+    """Returns the values to try if the configuration of a model has no section `search`."""
     rate = config.train.learning_rate
     ranges: dict[str, Any] = {
         "train.learning_rate": {"low": rate / 5, "high": rate * 5, "log": True}
@@ -120,7 +121,7 @@ def default_ranges(config: Config) -> dict[str, Any]:
 
 
 def _trials(base: Path) -> int:
-    """Returns the number of trials of a search; 0 for a damaged table, which it writes again."""
+    """Returns the number of trials of a search; 0 if its table is damaged or missing."""
     try:
         with open(base / "search" / TRIALS, newline="", encoding="utf-8") as stream:
             return sum(1 for _ in csv.DictReader(stream))
@@ -137,7 +138,7 @@ def _search_file(config: Config, ranges: Any) -> str:
 
 
 def _with_settings(cell: Cell, best: Config) -> Config:
-    """Returns the configuration of a cell with the model, its data and the training of another."""
+    """Returns the configuration of a cell with the settings that its search has found."""
     config = cell.config
     data = {key: getattr(best.data, key) for key in OF_THE_MODEL}
     config = dataclasses.replace(

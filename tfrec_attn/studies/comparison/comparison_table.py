@@ -27,20 +27,20 @@ _COMMANDS = {
 
 
 class ComparisonTable:
-    """The rows of one log.
+    """The table of one log.
 
     Args:
         log: Name of the log.
         rows: The rows, compared by `compare_rows`.
-        metric: The metric of the differences.
+        metric: Metric of the differences.
         failed: Model -> why it could not be trained.
-        in_order: Whether the rows stay in their order; else (default) the best by the metric is
-            the last.
-        slices: Partitions of the test events; text, Markdown and JSON have the metric of each
-            slice.
-        note: A sentence for the caption, or an empty text (default).
-        reason: Why the rows are compared with the one that they are, such as "the best row by
-            validation"; an empty text (default) where the user named it.
+        in_order: If True, the rows keep their order. If False (default), they are sorted by the
+            metric, the best one last.
+        slices: Partitions of the test events. Text, Markdown and JSON have the metric of each
+            slice. Default: none.
+        note: A sentence for the caption, or "" (default).
+        reason: How the row that all are compared with was chosen, such as "the best row by
+            validation"; "" (default) if the user named the row.
         leaks: What the trainings know of later events, or None (default).
     """
 
@@ -61,11 +61,11 @@ class ComparisonTable:
         self.against = next(row.model for row in rows if row.difference is None)
         self._metrics, self._seeds = list(rows[0].test), max(row.seeds for row in rows)
         self._slices, self._note, self._reason, self._leaks = slices, note, reason, leaks
-        # The row of a model without its prior has none.
+        # A row without the prior of its run has no list metrics.
         self._lists = list(next((row.lists for row in rows if row.lists), {}))
 
     def caption(self) -> str:
-        """Returns what the figures are, in sentences."""
+        """Returns sentences that explain the figures."""
         protocol, count = self.rows[0].protocol, len(next(iter(self.rows[0].values.values())))
         mean = ""
         if self._seeds > 1:
@@ -89,7 +89,7 @@ class ComparisonTable:
     def formats(self) -> dict[str, str]:
         """Returns the table in all formats: suffix of a file -> text.
 
-        JSON is the first, because by it the others are known to belong to a table.
+        JSON is first, because the JSON file identifies the others as files of a table.
         """
         return {
             "json": self.json(),
@@ -100,7 +100,7 @@ class ComparisonTable:
         }
 
     def text(self) -> str:
-        """Returns aligned text."""
+        """Returns the table as aligned text."""
         caption = _filled(self.caption())
         notes = [f"\n{_filled(one)}" for one in self._notes()]
         more = [f"\n{title}\n\n{align(lines)}" for title, lines in self._more_tables()]
@@ -138,7 +138,7 @@ class ComparisonTable:
         )
 
     def csv(self) -> str:
-        """Returns all figures, a line for each model."""
+        """Returns all figures as CSV, with a line for each row."""
         text = io.StringIO()
         suffixes = ("", "_low", "_high", "_sd")
         ends = [f"{metric}{end}" for metric in self._metrics for end in suffixes]
@@ -159,7 +159,7 @@ class ComparisonTable:
         return text.getvalue()
 
     def json(self) -> str:
-        """Returns all figures and the protocol."""
+        """Returns all figures and the protocol as JSON."""
         tree: dict[str, Any] = {
             "log": self.log,
             "protocol": self.rows[0].protocol,
@@ -241,7 +241,7 @@ class ComparisonTable:
 
 
 def _span(ends: list[int]) -> str:
-    """Returns two numbers such as 31-37, and equal ones as one."""
+    """Returns two numbers as 31-37, or one number if they are equal."""
     return "-".join(map(str, dict.fromkeys(ends)))
 
 

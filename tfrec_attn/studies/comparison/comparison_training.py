@@ -1,4 +1,4 @@
-"""Runs the trainings of a comparison, each as a process of its own."""
+"""Runs the trainings of a comparison, each in its own process."""
 
 import contextlib
 import os
@@ -25,17 +25,17 @@ from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell
 from tfrec_attn.training.training_run import resolve
 
-# Where the remedies begin in the errors of a run directory.
+# Begins the remedy in an error of a run directory.
 _REMEDY = re.compile("; (?:name another|give )")
-_WAIT = 0.1  # seconds between looks at the processes
+_WAIT = 0.1  # seconds between polls of the processes
 
 
 def is_finished(cell: Cell) -> bool:
     """Whether the run of a cell is complete.
 
     Raises:
-        ConfigError: If its folder holds a run of another configuration, or something else, or if a
-            file beside it is not of its training.
+        ConfigError: If the folder of the cell holds something else, such as a run of another
+            configuration, or if a file beside it does not belong to its training.
     """
     try:
         check_run_dir(_resolved(cell))
@@ -52,7 +52,7 @@ def _resolved(cell: Cell) -> Config:
     try:
         return resolve(cell.config)
     except ConfigError:
-        # What its model refuses is reported by its training.
+        # The training reports what its model refuses.
         return cell.config
 
 
@@ -75,13 +75,13 @@ def _check_files_beside(cell: Cell) -> None:
 
 
 def check_log(cells: Sequence[Cell]) -> None:
-    """Checks that the log can be read, and that finished and unfinished runs are of it.
+    """Checks that the log can be read, and that finished and partial runs were trained on it.
 
     Args:
         cells: The cells, all of one log.
 
     Raises:
-        ConfigError: If one is not, or as for `is_finished`.
+        ConfigError: If a run was trained on another log, or as for `is_finished`.
         DataError: If the log cannot be read.
     """
     finished = [cell for cell in cells if is_finished(cell)]
@@ -90,7 +90,7 @@ def check_log(cells: Sequence[Cell]) -> None:
         for cell in cells
         if cell not in finished
         and partial_folder(cell.folder).is_dir()
-        # Such a training also has the users and items of another run.
+        # A training with a warm start also has the users and items of another run.
         and cell.config.train.warm_start is None
     ]
     try:
@@ -98,7 +98,7 @@ def check_log(cells: Sequence[Cell]) -> None:
     except ConfigError:
         if finished or begun:
             raise
-        # It may hold for one row only, whose training reports it.
+        # The error may concern only one row, whose training reports it.
         return
     now = split_checksum(split)
     others = [
@@ -123,17 +123,17 @@ def train_cells(
     done: Callable[[Cell, str | None], None],
     lock: int | None = None,
 ) -> None:
-    """Trains cells, several at a time; an interrupted training is resumed.
+    """Trains cells in parallel processes, and resumes interrupted trainings.
 
-    The configuration of a cell and what its training prints are beside its run directory, in
-    `seed-N.yaml` and `seed-N.log`.
+    `seed-N.yaml` and `seed-N.log` beside the run directory hold the configuration of a cell and the
+    output of its training.
 
     Args:
-        cells: Those that are not finished.
-        jobs: Number of processes at a time.
-        stop: Checked while they run. All are stopped with it, and keep their checkpoints.
-        done: Takes each cell when it ends, and None or why it failed.
-        lock: That of `Process.start`.
+        cells: The cells that are not finished.
+        jobs: Number of processes that run at the same time.
+        stop: Checked while trainings run. A signal stops all of them; they keep their checkpoints.
+        done: Called when a training ends, with its cell and None, or the reason why it failed.
+        lock: As for `Process.start`.
 
     Raises:
         Interrupted: If a signal was received.
@@ -161,13 +161,13 @@ def train_cells(
 
 
 class Process(NamedTuple):
-    """A command of the package that runs as a process of its own.
+    """A command of the package that runs in its own process.
 
     Attributes:
-        command: The command.
-        files: Files that it reads, with their texts.
-        log: File for what it prints.
-        what: What it does, for messages.
+        command: The command and its arguments.
+        files: File that the command reads -> its text. `start` writes it.
+        log: File for the output.
+        what: Noun for the command in messages. Default "training".
     """
 
     command: list[str]
@@ -178,12 +178,12 @@ class Process(NamedTuple):
     def start(
         self, environment: dict[str, str] | None = None, lock: int | None = None
     ) -> subprocess.Popen:
-        """Starts it in a session of its own, which signals reach through this process only.
+        """Starts the process in its own session, so that a terminal does not send it signals.
 
         Args:
-            environment: Further variables of its environment.
-            lock: Descriptor of `locked_folder`: if this process is killed, the folder stays locked
-                until the other one ends.
+            environment: Further environment variables.
+            lock: Descriptor of `locked_folder`. If the caller is killed, the folder stays locked
+                until the started process ends.
 
         Raises:
             TrainingError: If a file cannot be written.
@@ -208,7 +208,7 @@ class Process(NamedTuple):
             ) from None
 
     def failure(self, code: int) -> str | None:
-        """Returns why it failed, or None for the exit code 0."""
+        """Returns why the process failed with an exit code, or None for the exit code 0."""
         if code == 0:
             return None
         with contextlib.suppress(OSError):
@@ -225,11 +225,11 @@ def run_process(process: Process, stop: StopSignals, lock: int | None = None) ->
 
     Args:
         process: The process.
-        stop: Checked while it runs.
-        lock: That of `Process.start`.
+        stop: Checked while the process runs.
+        lock: As for `Process.start`.
 
     Raises:
-        Interrupted: If a signal was received; the process is stopped with it.
+        Interrupted: If a signal was received; the process is then stopped too.
         TrainingError: If a file cannot be written.
     """
     running = process.start(lock=lock)
@@ -255,7 +255,7 @@ def _process_of(cell: Cell) -> Process:
 
 
 def _threads(jobs: int) -> dict[str, str]:
-    """Returns the variables by which processes share the cores."""
+    """Returns environment variables with which parallel processes share the cores."""
     if jobs == 1:
         return {}
     return {"TF_NUM_INTRAOP_THREADS": str(max(1, (os.cpu_count() or 1) // jobs))}

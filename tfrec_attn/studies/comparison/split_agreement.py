@@ -1,4 +1,4 @@
-"""How far the order of models depends on the split of their log."""
+"""The agreement of splits: whether models have the same order under each split of a log."""
 
 import itertools
 import json
@@ -24,13 +24,17 @@ _LEAKS = {
 def split_agreement(
     log: str, found: Mapping[str, tuple[ComparisonTable, Split]]
 ) -> tuple[str, str]:
-    """Returns a metric of the same models under several splits of a log, as text and JSON.
+    """Compares the order of the same models under several splits of a log.
 
-    The agreement of two splits is Kendall's tau-b of the models, NaN for equal values.
+    The agreement of two splits is Kendall's tau-b of the models. It is NaN if all values of a split
+    are equal.
 
     Args:
         log: Name of the log.
         found: Name of a split -> its table and its data.
+
+    Returns:
+        The text of the comparison, and its JSON.
 
     Reference:
         "Time to Split: Exploring Data Splitting Strategies for Offline Evaluation of Sequential
@@ -91,7 +95,9 @@ def _tables(
 def kendall_tau(one: list[float], other: list[float]) -> float:
     """Returns Kendall's tau-b of two lists of values.
 
-        tau = (concordant - discordant) / sqrt(pairs that differ in one * those in other)
+        tau = (concordant - discordant) / sqrt(n_one * n_other)
+
+    n_one and n_other are the numbers of pairs with different values in `one` and in `other`.
 
     NaN if all values of a list are equal.
     """

@@ -9,7 +9,7 @@ from tfrec_attn.errors import ConfigError, shown
 
 
 class Study(NamedTuple):
-    """An ablation of a file.
+    """The ablation that a file describes.
 
     Attributes:
         config: A YAML file, or the name of a configuration of the package.
@@ -23,15 +23,16 @@ class Study(NamedTuple):
 def read_study(source: str | None) -> Study | None:
     """Returns the ablation that a file describes, or None for a configuration.
 
-    Such a file has the section `study` and nothing else: `config`, a file beside it or a name, and
-    `vary` with the values of each key as a text, such as `model.alpha: "0,0.5,1"`.
+    Such a file has only the section `study`, with two keys. `config` is a file in the same folder
+    or a name of the package. `vary` has the values of each key as a text, such as
+    `model.alpha: "0,0.5,1"`.
 
     Args:
         source: A YAML file, or a name of the package, such as `studies/attrec-dim`; None for the
             defaults.
 
     Raises:
-        ConfigError: If there is no such file, or if it has anything besides the section.
+        ConfigError: If there is no such file, or if its section `study` has another form.
     """
     tree = {} if source is None else read_config_file(source)
     if STUDY not in tree:

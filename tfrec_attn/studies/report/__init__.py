@@ -1,4 +1,4 @@
 """The HTML report of finished runs."""
 
-# By which a page is known to be ours.
+# Identifies a page that the report may replace.
 BEGINNING = "<!doctype html>\n<!-- tfrec_attn.report -->"

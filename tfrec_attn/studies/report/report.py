@@ -20,12 +20,13 @@ def report(folders: Sequence[str], users: Sequence[str] = ()) -> str:
     """Returns the page about runs.
 
     Args:
-        folders: The runs, of the same protocol. Differences are those to the first.
-        users: Ids of users whose test events are the examples; none: five events of each run.
+        folders: The runs, of the same protocol. The others are compared with the first.
+        users: Ids of users whose test events are the examples. Empty (default): five events of each
+            run.
 
     Raises:
-        ConfigError: If a folder is no finished run or damaged, if its log has changed, if two have
-            different protocols or one comes twice, or if a user has no test event.
+        ConfigError: If a folder is damaged or not a finished run, if its log has changed, if two
+            runs have different protocols, if a run is given twice, or if a user has no test event.
         DataError: If a log cannot be read.
     """
     paths = [Path(folder) for folder in folders]
@@ -124,7 +125,7 @@ def _better_or_worse(found: Difference) -> Element | str:
 
 
 def _names(runs: Sequence[RunFindings]) -> list[str]:
-    """Returns the model of each run, with the seed or the part of its folder if they differ."""
+    """Returns a name for each run: its model, with its seed or folder if needed."""
     models = [one.model for one in runs]
     if len(set(models)) == len(models):
         seeds = [one.config.train.seed for one in runs]
@@ -140,7 +141,7 @@ def _names(runs: Sequence[RunFindings]) -> list[str]:
 
 
 def _differences(runs: Sequence[RunFindings]) -> list[Difference]:
-    """Returns those of each run but the first to the first, with adjusted p-values."""
+    """Returns the differences of the other runs from the first, with adjusted p-values."""
     metric, first = runs[0].metric, runs[0].measured
     found = [
         paired_difference(one.measured.values[metric], first.values[metric], users=one.users)

@@ -56,12 +56,12 @@ class Example(NamedTuple):
     Attributes:
         user: Id of the user.
         history: The latest items of the history, at most 12, oldest first.
-        earlier: Number of events before them.
-        target: The item that followed.
-        rank: Its rank; None: it cannot be recommended.
+        earlier: Number of earlier events, which `history` does not have.
+        target: The item of the test event.
+        rank: Rank of the target; None if the target cannot be recommended.
         items: The recommended items, best first.
-        attention: Name -> attention of the latest l of these events, float [l, l], for each map of
-            the model.
+        attention: Name of an attention map of the model -> the map for the latest l events of
+            `history`, float [l, l].
     """
 
     user: str
@@ -79,7 +79,7 @@ class Neighbours(NamedTuple):
     Attributes:
         item: The item.
         learned: Nearest items by the cosine of the item vectors without biases, best first.
-        counted: Items that follow it most often in the training events, with how often.
+        counted: Items that follow the item most often in the training events, with their counts.
     """
 
     item: str
@@ -97,25 +97,25 @@ class RunFindings:
 
     Attributes:
         folder: The run.
-        config: Its configuration.
-        report: Its metrics.json.
+        config: Configuration of the run.
+        report: metrics.json of the run.
         metric: Metric of the differences and slices.
         model: Name of the model.
-        rows: Name -> `Measured`, of the baselines, of the model without a prior, and last of the
-            run. A run that is a baseline itself is only the last.
-        best_baseline: Baseline with the best `metric`.
-        difference: Of the run to it.
+        rows: Name -> `Measured`: the baselines, the model without its prior, and last the run. If
+            the run is a baseline itself, it is only the last.
+        best_baseline: Name of the baseline with the best `metric`.
+        difference: Difference of the run from `best_baseline`.
         users: User of each test event, int [U].
         curves: Column of history.csv -> its values over the epochs.
         slices: Partitions of the test events.
-        shares: Share of the recommended items in ten groups of items, most popular first, which
-            have about as many training events each.
-        examples: Test events.
-        neighbours: Those of the most popular items; empty for a model that only counts.
-        titles: Item -> its title, of those that have one in the items file of the run.
+        shares: Share of the recommended items in ten groups of items, most popular first. Each
+            group has about the same number of training events.
+        examples: Test events with their lists.
+        neighbours: Neighbours of the most popular items; empty for a model that only counts.
+        titles: Item -> its title, if the items file of the run has one.
 
     Raises:
-        ConfigError: If the folder is no finished run or damaged, if its log has changed, or if a
+        ConfigError: If the folder is damaged or not a finished run, if its log has changed, or if a
             user has no test event.
         DataError: If the log cannot be read.
     """
@@ -139,10 +139,10 @@ class RunFindings:
         self.titles = titles_of(load_items(folder))
 
     def _set_metrics(self, baselines: dict[str, np.ndarray], ranks: dict[str, np.ndarray]) -> None:
-        """Sets the metrics, given the ranks by the baselines and those of the run."""
+        """Sets the metrics from the ranks of the baselines and of the run."""
         name = extensions.short_name(self.config.model.name)
         if is_baseline(self.config):
-            # It would be compared with itself.
+            # Otherwise the run would be compared with itself.
             baselines = {one: baselines[one] for one in baselines if one != name}
         found = {f"{one} (default)" if one == name else one: baselines[one] for one in baselines}
         names = list(found)
@@ -167,8 +167,8 @@ class RunFindings:
 def popularity_shares(lists: np.ndarray, counts: np.ndarray, groups: int = _GROUPS) -> list[float]:
     """Returns the share of the recommended items in groups of items by popularity.
 
-    An item is in the group in which the middle of its training events falls, when all events are
-    lined up by the popularity of their items and cut into equal parts.
+    The training events are sorted by the popularity of their items and cut into equal parts. An
+    item is in the group that has the middle of its events.
 
     Args:
         lists: Recommended items 1..N, int [U, k]; 0 stands for no item.
@@ -205,7 +205,7 @@ def _measure(ranks: np.ndarray, config: Config, users: np.ndarray) -> Measured:
 
 
 def _curves(folder: Path) -> dict[str, list[float]]:
-    """Returns the columns of history.csv, of which a counting model has none."""
+    """Returns the columns of history.csv; empty for a counting model, which has no such file."""
     path = folder / "history.csv"
     if not path.is_file():
         return {}
@@ -261,7 +261,7 @@ def _example(
 
 
 def _attention(model: Any, user: int, history: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the attention of the latest events, as the model sees them."""
+    """Returns the attention maps of the latest events that the model sees."""
     latest = np.zeros((1, model.max_length), np.int32)
     part = history[-model.max_length :]
     latest[0, model.max_length - len(part) :] = part

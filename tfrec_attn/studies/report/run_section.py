@@ -43,7 +43,7 @@ def _side_by_side(charts: Mapping[str, Element]) -> Element:
 
 
 def _verdict(findings: RunFindings) -> str:
-    """Returns whether the model is worth its training, in two sentences."""
+    """Returns sentences that compare the model with the best baseline."""
     metric, found, best = findings.metric, findings.difference, findings.best_baseline
     here, there = findings.measured, findings.rows[best]
     low, high = here.intervals[metric]
@@ -180,7 +180,7 @@ def _list(items: Sequence[str], titles: Mapping[str, str], target: str | None = 
 
 
 def _item(item: str, titles: Mapping[str, str]) -> Element:
-    """Returns the title of an item, or its id where it has none."""
+    """Returns the title of an item, or its id if it has no title."""
     if item not in titles:
         return _id(item)
     named = _id(titles[item])
@@ -189,7 +189,7 @@ def _item(item: str, titles: Mapping[str, str]) -> Element:
 
 
 def _id(text: str) -> Element:
-    """Returns an id of the log, of any length and direction."""
+    """Returns an id of the log, shortened if it is long, and isolated from the text direction."""
     if len(text) <= _LONGEST:
         return element("bdi", text)
     return element("bdi", f"{text[: _LONGEST - 1]}…", title=text)

@@ -1,1 +1,1 @@
-"""The search for settings: what it may try, its trials, their journal and its results."""
+"""The search for settings: its space, its trials, their journal and its results."""

@@ -41,18 +41,19 @@ from tfrec_attn.training.training_run import read_data, resolve
 
 @dataclass(frozen=True)
 class Search:
-    """A search.
+    """The configuration and the budget of a search.
 
     Attributes:
         config: The configuration whose keys are searched.
-        given: The sections of keys that its file, the arguments and the model set.
+        given: The sections with the keys that the file, the arguments and the model set.
         ranges: Section `search`, as for `SearchSpace.parse`.
-        command: The command, for the file of the best configuration.
-        to: The folder; None: searches/<source>-<model>.
-        trials: Number of trials in all, or None.
-        seconds: Seconds of all trials after which none is begun, or None.
-        seed: Seed of the proposals.
-        prune_after: Epochs before a trial may be pruned; None: never.
+        command: The command, which is written to the file of the best configuration.
+        to: Folder of the search. None (default): searches/<source>-<model>.
+        trials: Maximum number of trials, those of an interrupted search included. None (default):
+            no limit.
+        seconds: No trial starts after all trials together took this long. None (default): no limit.
+        seed: Seed of the proposals. Default 1.
+        prune_after: Epochs before a trial can be pruned. Default 5. None: no pruning.
     """
 
     config: Config
@@ -66,7 +67,7 @@ class Search:
     prune_after: int | None = 5
 
     def is_over(self, results: list[TrialResult], space: SearchSpace) -> bool:
-        """Whether the budget is used, or every point of the space was tried."""
+        """Whether the budget is used up, or every point of the space was tried."""
         return (
             (self.trials is not None and len(results) >= self.trials)
             or (self.seconds is not None and sum(one.seconds for one in results) >= self.seconds)
@@ -75,21 +76,21 @@ class Search:
 
 
 def search(study: Search, *, restart: bool = False, notes: Sequence[str] = ()) -> Path:
-    """Searches until the budget is used, and returns the folder.
+    """Searches until the budget is used up, and returns the folder of the search.
 
-    It holds the best configuration, a table of the trials and the journal. A search of the same
-    configuration, space and data is resumed. The test events are not used.
+    The folder holds the best configuration, a table of the trials and the journal. A search of the
+    same configuration, space and data is resumed. The test events are not used.
 
     Args:
         study: The search.
-        restart: Whether to remove the search that the folder holds.
+        restart: Whether to remove the search that the folder holds. Default False.
         notes: Lines to print first.
 
     Raises:
-        ConfigError: If the configuration or the space cannot be used, Optuna is not installed, or
-            the folder holds something else.
+        ConfigError: If the configuration or the space cannot be used, if Optuna is not installed,
+            or if the folder holds something else.
         DataError: If the log cannot be used.
-        TrainingError: If no trial could be completed, or the folder cannot be written.
+        TrainingError: If no trial could be completed, or if the folder cannot be written.
         Interrupted: If a signal was received.
     """
     import_optuna()
@@ -125,7 +126,7 @@ def search(study: Search, *, restart: bool = False, notes: Sequence[str] = ()) -
 
 @contextlib.contextmanager
 def _no_warnings_of_retracing() -> Iterator[None]:
-    """Hides TensorFlow's warnings that functions are traced again, which each trial does."""
+    """Hides TensorFlow's warnings about retracing, because each trial traces its functions."""
     import tensorflow as tf
 
     logger = tf.get_logger()
@@ -163,7 +164,7 @@ def _run(
     training: TrialTraining,
     stop: StopSignals,
 ) -> None:
-    """Trains trials until the budget is used."""
+    """Trains trials until the budget is used up."""
     journal = TrialJournal(folder.path / JOURNAL, space, study.seed, study.prune_after)
     results, metric = journal.results, base.evaluate.metric
     if results:
@@ -206,7 +207,7 @@ def _write(
 
 
 def _rest(folder: StudyFolder) -> str:
-    """Returns what was written, and how to resume."""
+    """Returns what an interrupted search has written, and how to resume it."""
     if folder.has_trials():
         return f"the trials are in {folder.path}, and the same command resumes the search"
     return "nothing was written"

@@ -1,4 +1,4 @@
-"""What a search writes and prints: the table of its trials, and the best configuration."""
+"""The output of a search: the table of its trials, and the best configuration."""
 
 import copy
 import csv
@@ -23,13 +23,13 @@ _SHOWN = 5
 
 
 def best_of(results: list[TrialResult], metric: str) -> int | None:
-    """Returns the place of the completed trial with the best value of a metric, or None."""
+    """Returns the index of the completed trial with the best value of a metric, or None."""
     places = [place for place, one in enumerate(results) if one.state == COMPLETED]
     return max(places, key=lambda place: results[place].metrics[metric], default=None)
 
 
 def trials_csv(results: list[TrialResult], space: SearchSpace) -> str:
-    """Returns a table with a row for each trial."""
+    """Returns a CSV table with a row for each trial."""
     metrics = list(next((one.metrics for one in results if one.metrics), {}))
     figures = ("best_epoch", "epochs", "seconds", "parameters")
     text = io.StringIO()
@@ -44,7 +44,7 @@ def trials_csv(results: list[TrialResult], space: SearchSpace) -> str:
 
 
 def describe_trial(number: int, result: TrialResult, metric: str, is_best: bool) -> str:
-    """Returns a finished trial as a line."""
+    """Returns lines that describe a finished trial."""
     value = f"{metric} {result.metrics[metric]:.4f}" if result.metrics else ""
     outcome = {
         COMPLETED: f"{value} at epoch {result.best_epoch} of {result.epochs}",
@@ -57,7 +57,7 @@ def describe_trial(number: int, result: TrialResult, metric: str, is_best: bool)
 
 
 def describe_search(results: list[TrialResult], metric: str) -> str:
-    """Returns the best trials as a table, and the numbers of all."""
+    """Returns a table of the best trials, and the number of trials in each state."""
     completed = [place for place, one in enumerate(results) if one.state == COMPLETED]
     completed.sort(key=lambda place: -results[place].metrics[metric])
     rows = {f"trial {place + 1}": results[place].metrics for place in completed[:_SHOWN]}
@@ -75,10 +75,10 @@ def best_yaml(
     """Returns the configuration of the best trial, for `tfrec_attn.train`.
 
     Args:
-        results: The finished trials, of which one or more is completed.
+        results: The finished trials, at least one of them completed.
         space: The search space.
         base: The resolved configuration of the search.
-        given: The sections of keys that the file, the arguments and the model set.
+        given: The sections with the keys that the file, the arguments and the model set.
         command: The command of the search.
     """
     metric = base.evaluate.metric
@@ -102,7 +102,7 @@ def best_yaml(
         "The best of many trials overfits these events. Searched:",
         *(f"  {key}: {_shown(best.values[key])} of {one}" for key, one in space.ranges.items()),
     ]
-    # Without line breaks, which would end the comment.
+    # `shorten` escapes line breaks, which would end the comment.
     header = "".join(f"# {shorten(line, 10_000)}".rstrip() + "\n" for line in lines)
     config = configuration.to_dict(with_point(base, best.values))
     keys = configuration.overlay(copy.deepcopy(given), [f"{key}=" for key in best.values])
@@ -110,7 +110,7 @@ def best_yaml(
 
 
 def _part(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Returns the values of a configuration for those keys that are given."""
+    """Returns the part of a configuration with the keys of `given`."""
     part = {}
     for key, value in config.items():
         if key not in given:
@@ -124,7 +124,7 @@ def _part(config: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _counted(results: list[TrialResult]) -> str:
-    """Returns how many trials there are, and their seconds."""
+    """Returns the number of trials, by state, and their seconds."""
     states = Counter(one.state for one in results)
     parts = ", ".join(f"{states[state]} {state}" for state in (COMPLETED, PRUNED, FAILED))
     seconds = sum(one.seconds for one in results)

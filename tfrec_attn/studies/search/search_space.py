@@ -1,4 +1,4 @@
-"""The search space: which keys are searched, and over which values."""
+"""The search space: the searched keys and their values."""
 
 import math
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from tfrec_attn.studies.search.value_ranges import Choices, Range, ValueRange
 from tfrec_attn.training.settings import check_loss
 from tfrec_attn.training.training_run import resolve
 
-# Figures with other values of the other keys could not be compared.
+# Trials with other values of other keys of `data` could not be compared.
 _OF_DATA = tuple(f"data.{key}" for key in OF_THE_MODEL)
 _FIXED = ("model.name", "train.warm_start", "train.new_items")
 _FORMS = "{choices: [a, b]} or {low: a, high: b}, with step or log if needed"
@@ -37,12 +37,13 @@ class SearchSpace:
         """Returns the space of a section `search`.
 
         Args:
-            tree: Key -> section of choices, or of low, high, step and log; None removes a key.
-            base: The configuration whose keys are searched, which checks the values.
+            tree: Key -> section with choices, or with low, high, step and log. A key with None is
+                not searched.
+            base: The configuration whose keys are searched. The values are checked with it.
 
         Raises:
-            ConfigError: If the space is empty, a key is unknown or cannot be searched, or a value
-                is not one of the key.
+            ConfigError: If the space is empty, if a key is unknown or cannot be searched, or if a
+                value is not allowed.
         """
         tree = {} if is_null(tree) else parse_flow("search", tree)
         if not isinstance(tree, dict):
@@ -57,15 +58,15 @@ class SearchSpace:
 
     @property
     def size(self) -> float:
-        """The number of different points, infinite with a range of numbers without a step."""
+        """The number of points; infinite if a range of numbers has no step."""
         return math.prod(one.size for one in self.ranges.values())
 
     def values(self, drawn: dict[str, Any]) -> dict[str, Any]:
-        """Returns the values of the keys, given those that a sampler drew."""
+        """Returns the values of the keys from the values that a sampler has drawn."""
         return {key: one.value(drawn[key]) for key, one in self.ranges.items()}
 
     def point_of(self, config: Config) -> dict[str, Any] | None:
-        """Returns the values of the keys in a configuration, or None if the space has not all."""
+        """Returns the values of the keys in a configuration, or None if one is not in the space."""
         point = {key: value_of(config, key) for key in self.ranges}
         return point if all(one.contains(point[key]) for key, one in self.ranges.items()) else None
 
@@ -74,7 +75,7 @@ def with_point(config: Config, point: dict[str, Any]) -> Config:
     """Returns the resolved configuration with the values of a point of the space.
 
     Raises:
-        ConfigError: If a key is unknown, or a value is not one of its key.
+        ConfigError: If a key is unknown, or if a value is not allowed.
     """
     return resolve(configuration.with_values(config, point))
 

@@ -1,4 +1,4 @@
-"""The folder of a search: its files, and the study that they belong to."""
+"""The folder of a search, its files, and the study that it belongs to."""
 
 import json
 from pathlib import Path
@@ -27,13 +27,13 @@ _REMEDY = f"--restart to remove its study, or {_OTHER_NAME}"
 def describe_study(
     config: Config, space: SearchSpace, seed: int, prune_after: int | None, log: str
 ) -> dict[str, Any]:
-    """Returns what makes a study the same: key -> value, in JSON.
+    """Returns what identifies a study, key -> value, as `study.json` holds it.
 
     Args:
         config: The resolved configuration.
         space: The search space.
         seed: Seed of the sampler.
-        prune_after: Epochs before a trial may be pruned; None: never.
+        prune_after: Epochs before a trial can be pruned. None: no pruning.
         log: Checksum of the events.
     """
     keys = configuration.flatten({**configuration.to_dict(config), "run_dir": None})
@@ -42,12 +42,12 @@ def describe_study(
 
 
 class StudyFolder:
-    """The folder of a study, in which one process works at a time.
+    """The folder of a study, which one process at a time locks.
 
     Args:
-        path: The folder; it is made if it does not exist.
-        study: What `describe_study` returns.
-        restart: Whether to remove the study that it holds.
+        path: The folder. It is created if it does not exist.
+        study: The result of `describe_study`.
+        restart: Whether to remove the study that the folder holds. Default False.
 
     Attributes:
         path: The folder.
@@ -86,7 +86,7 @@ class StudyFolder:
         else:
             self._work.clear()
             replace_text(path, json.dumps(study, indent=2, ensure_ascii=False) + "\n")
-        # A process that was killed may have left it; the folder is locked by this one.
+        # A killed process can leave this lock. This process holds the lock of the folder.
         (self.path / f"{JOURNAL}.lock").unlink(missing_ok=True)
 
     def _check_same(self, study: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ class StudyFolder:
             found = dict(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError, RecursionError):
             raise ConfigError(f"{path} cannot be read; give {_REMEDY}.") from None
-        # As it is read back from JSON.
+        # Convert the types as in the file: JSON turns tuples into lists.
         study = json.loads(json.dumps(study))
         missing = object()
         for key in (*study, *found):
@@ -113,11 +113,11 @@ class StudyFolder:
             )
 
     def has_trials(self) -> bool:
-        """Whether there is a finished trial, or a checkpoint of the current one."""
+        """Whether there is a finished trial or a checkpoint of the current trial."""
         return (self.path / TRIALS).exists() or any(self.trial.glob("checkpoints/last-*"))
 
     def leave(self) -> None:
-        """Unlocks the folder, and removes it if this object made it and it has no trial."""
+        """Unlocks the folder, and removes it if it is new or restarted and has no trial."""
         if self._removable and not self.has_trials():
             self._work.abandon()
         self._work.release()

@@ -1,7 +1,7 @@
-"""The trials of a search as a study of Optuna, in a journal that a killed process leaves readable.
+"""The trials of a search as a study of Optuna, in a journal that stays readable after a kill.
 
-Each trial has a sampler of its own, whose seed depends on the number of finished trials. An
-interrupted search therefore proposes the same trials as one without interruption.
+Each trial has its own sampler, whose seed depends on the number of finished trials. A resumed
+search therefore proposes the same trials as a search without interruption.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ def import_optuna() -> Any:
     """Imports Optuna.
 
     Raises:
-        ConfigError: If it is not installed.
+        ConfigError: If Optuna is not installed.
     """
     try:
         import optuna.logging
@@ -41,17 +41,17 @@ class TrialJournal:
     """Proposes trials, and keeps their results.
 
     Args:
-        path: The journal, made if it does not exist.
+        path: The journal. It is created if it does not exist.
         space: The search space.
         seed: Seed of the proposals.
-        prune_after: Epochs before a trial may be pruned; None: never.
+        prune_after: Epochs before a trial can be pruned. None: no pruning.
 
     Attributes:
-        results: The finished trials, in their order.
+        results: The finished trials, in order.
 
     Raises:
         ConfigError: If the journal is damaged.
-        TrainingError: If it cannot be written.
+        TrainingError: If the journal cannot be written.
     """
 
     def __init__(self, path: Path, space: SearchSpace, seed: int, prune_after: int | None):
@@ -78,7 +78,7 @@ class TrialJournal:
             ) from None
 
     def _read(self) -> list[TrialResult]:
-        """Returns the finished trials, and ends those of processes that were killed."""
+        """Returns the finished trials, and marks the trials of killed processes as failed."""
         states = self._optuna.trial.TrialState
         for trial in self._study.get_trials(deepcopy=False, states=[states.RUNNING]):
             self._study.tell(trial.number, state=states.FAIL)
@@ -88,8 +88,8 @@ class TrialJournal:
     def propose(self, base: Config) -> "ProposedTrial":
         """Returns the next trial, at a point of the space that was not tried before.
 
-        The first one is at the point of a configuration, if the space has it. There must be a point
-        left.
+        The first trial has the values of `base`, if they are in the space. The caller ensures that
+        an untried point is left.
         """
         tried, first = [one.values for one in self.results], self._space.point_of(base)
         distributions = {key: one.distribution() for key, one in self._space.ranges.items()}
@@ -100,7 +100,7 @@ class TrialJournal:
             attempt = 0
             while True:
                 words = np.random.SeedSequence([self._seed, len(tried), attempt]).generate_state(1)
-                # The sampler that learns from the earlier trials may repeat one.
+                # TPE learns from the earlier trials, and can propose one of them again.
                 sampler = samplers.RandomSampler if attempt else samplers.TPESampler
                 self._study.sampler = sampler(seed=int(words[0]))
                 asked = self._study.ask(distributions)
@@ -116,14 +116,14 @@ class TrialJournal:
         Args:
             trial: The trial.
             result: Its result.
-            metric: The validation metric, which is maximized.
+            metric: The validation metric to maximize.
         """
         with self.writing():
             trial.asked.set_user_attr(_RESULT, dataclasses.asdict(result))
             if result.state == COMPLETED:
                 self._study.tell(trial.asked, result.metrics[metric])
             else:
-                # The sampler avoids what failed as it avoids what was pruned.
+                # The sampler avoids failed points in the same way as pruned points.
                 self._study.tell(trial.asked, state=self._optuna.trial.TrialState.PRUNED)
         self.results.append(result)
 
@@ -140,7 +140,7 @@ class ProposedTrial:
     """A trial that is not finished.
 
     Args:
-        journal: Its journal.
+        journal: The journal of the search.
         asked: Optuna's trial.
         values: Values of the searched keys.
     """
@@ -150,11 +150,11 @@ class ProposedTrial:
         self._journal, self._reported = journal, 0
 
     def report(self, progress: Progress, config: Config) -> None:
-        """Reports the epochs of a training that are new.
+        """Reports the new epochs of a training to Optuna.
 
         Raises:
-            Pruned: If its best value is below the median of the completed trials at this epoch, and
-                it is not over.
+            Pruned: If the training is not over, and its best value is below the median of the
+                completed trials at this epoch.
             TrainingError: If the journal cannot be written.
         """
         metric, train = config.evaluate.metric, config.train
@@ -169,7 +169,7 @@ class ProposedTrial:
 
 
 def _drop_unfinished_line(path: Path) -> None:
-    """Removes the line that a killed process was writing."""
+    """Removes an incomplete last line, which a killed process has left."""
     if path.exists():
         with open(path, "rb+") as file:
             text = file.read()

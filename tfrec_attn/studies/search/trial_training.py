@@ -37,12 +37,12 @@ class TrialResult:
     Attributes:
         state: "completed", "pruned" or "failed".
         values: Values of the searched keys.
-        metrics: Validation metrics of the best epoch; none if no epoch was completed.
-        best_epoch: The best epoch, from 1; 0 for none.
-        epochs: Completed epochs.
-        seconds: Seconds of all processes that trained it.
+        metrics: Validation metrics of the best epoch; empty if no epoch was completed.
+        best_epoch: The best epoch, from 1; 0 if no epoch was completed.
+        epochs: Number of completed epochs.
+        seconds: Seconds of training, over all processes that trained the trial.
         parameters: Number of trainable weights; 0 if the model was not built.
-        error: Why it failed, or None.
+        error: Why the trial failed, or None.
     """
 
     state: str
@@ -55,7 +55,7 @@ class TrialResult:
     error: str | None = None
 
     def with_progress(self, progress: Progress, metric: str) -> "TrialResult":
-        """Returns the result with the epochs of a training and the metrics of its best one."""
+        """Returns the result with the epochs of a training and the metrics of its best epoch."""
         if not progress.history:
             return self
         best = progress.best_epoch(metric)
@@ -67,7 +67,7 @@ class TrialResult:
 
 
 def without_test_events(split: Split) -> Split:
-    """Returns a split without its test events; the others are the same."""
+    """Returns a split without its test events. Training and validation events stay the same."""
     changes: dict[str, Any] = {"test": split.test[:0]}
     positions = getattr(split, "positions", None)
     if positions is not None:
@@ -76,12 +76,12 @@ def without_test_events(split: Split) -> Split:
 
 
 class TrialTraining:
-    """Trains trials one after the other, in a folder for the checkpoints of the current one.
+    """Trains one trial after the other.
 
     Args:
         base: The resolved configuration, with `evaluate.repeats` set.
         split: The data, without test events.
-        folder: The folder.
+        folder: Folder for the checkpoints of the current trial.
         stop: Checked after each step.
     """
 
@@ -95,12 +95,12 @@ class TrialTraining:
 
         Args:
             values: Key -> value.
-            after_epoch: Takes the progress after each epoch and the configuration of the trial;
-                raises `Pruned` to end the trial.
+            after_epoch: Called after each epoch with the progress and the configuration of the
+                trial. It raises `Pruned` to end the trial.
 
         Raises:
             TrainingError: If the folder cannot be written.
-            Interrupted: If a signal was received; the checkpoint stays.
+            Interrupted: If a signal was received. The checkpoint stays.
         """
         begin, progress = time.monotonic(), Progress()
         state, error, parameters, setup = COMPLETED, None, 0, 0.0
@@ -127,13 +127,13 @@ class TrialTraining:
             state = PRUNED
         except (NotFiniteError, ConfigError, DataError) as refused:
             state, error = FAILED, str(refused)
-        # A resumed training counts the seconds of all processes.
+        # For a resumed training, `progress` has the seconds of all its processes.
         seconds = max(time.monotonic() - begin, setup + progress.train_seconds)
         result = TrialResult(
             state, values, seconds=seconds, parameters=parameters, error=error
         ).with_progress(progress, self._base.evaluate.metric)
         model = None
-        # Functions of TensorFlow refer to themselves.
+        # TensorFlow functions have reference cycles, so only the collector frees the model.
         gc.collect()
         return result
 

@@ -21,15 +21,15 @@ class Choices:
         return len(self.choices)
 
     def contains(self, value: Any) -> bool:
-        """Whether a value is one of them."""
+        """Whether a value is one of the choices."""
         return value in self.choices
 
     def value(self, drawn: Any) -> Any:
-        """Returns the value that was drawn."""
+        """Returns the drawn value."""
         return drawn
 
     def distribution(self) -> Any:
-        """Returns Optuna's distribution."""
+        """Returns the distribution for Optuna."""
         from optuna.distributions import CategoricalDistribution
 
         return CategoricalDistribution(self.choices)
@@ -44,13 +44,13 @@ class Choices:
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole numbers if both are.
+    """Numbers from `low` to `high`, both included; integers if both ends are integers.
 
     Attributes:
-        low: The smallest.
-        high: The largest, a number of steps above `low`.
-        step: Distance of the numbers; None: 1 for whole numbers, else any number.
-        log: Whether the logarithm is uniform.
+        low: The smallest number.
+        high: The largest number, a multiple of the step above `low`.
+        step: Distance between the numbers. None (default): 1 for integers, else any number.
+        log: Whether the logarithm is uniform. Default False.
     """
 
     low: float
@@ -60,12 +60,12 @@ class Range:
 
     @property
     def size(self) -> float:
-        """The number of values, infinite without a step."""
+        """The number of values; infinite for real numbers without a step."""
         step = self.step or (1 if isinstance(self.low, int) else 0)
         return round((self.high - self.low) / step) + 1 if step else math.inf
 
     def contains(self, value: Any) -> bool:
-        """Whether a value is one of them."""
+        """Whether a value is in the range."""
         types = (int,) if isinstance(self.low, int) else (int, float)
         if type(value) not in types or not self.low <= value <= self.high:
             return False
@@ -73,14 +73,14 @@ class Range:
         return abs(steps - round(steps)) < 1e-8
 
     def value(self, drawn: float) -> float:
-        """Returns a drawn number, with six significant digits if these distinguish the numbers."""
+        """Rounds a drawn number to six significant digits, unless the range is too narrow."""
         is_narrow = self.high - self.low < 1e-3 * max(abs(self.low), abs(self.high))
         if isinstance(self.low, int) or is_narrow:
             return drawn
         return min(max(float(f"{drawn:.6g}"), self.low), self.high)
 
     def distribution(self) -> Any:
-        """Returns Optuna's distribution."""
+        """Returns the distribution for Optuna."""
         from optuna.distributions import FloatDistribution, IntDistribution
 
         if isinstance(self.low, int):
