@@ -27,9 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
         type=int,
         default=10_000,
         metavar="N",
-        help="about how many, from 1000 (default: 10000)",
+        help="approximate number of events, at least 1000 (default: 10000)",
     )
-    parser.add_argument("--seed", type=int, default=2024, metavar="N", help="(default: 2024)")
+    parser.add_argument(
+        "--seed", type=int, default=2024, metavar="N", help="seed of the log (default: 2024)"
+    )
     parsed = parser.parse_args(arguments)
     require_at_least(0, parsed, "seed")
     if not _LEAST <= parsed.events <= _MOST:

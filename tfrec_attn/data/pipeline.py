@@ -1,13 +1,13 @@
 """Prepares logs with Apache Beam: `python -m tfrec_attn.data.pipeline --input LOG... --to DIR`.
 
-The folder is the same, byte for byte, as the one that `tfrec_attn.data.prepare` writes. The workers
-read a file each, filter, number the ids and write the shards. Files between the pipelines are in
-`--work`, which the workers and this process must share. This process fetches the shards and counts
-what goes into the manifest, so that it needs the disk for the folder, but not the memory. Unlike
-the local command, an interrupted run is not resumed.
+The folder is the same, byte for byte, as the folder that `tfrec_attn.data.prepare` writes. Each
+worker reads a file. The workers filter the events, number the ids and write the shards. The
+pipelines exchange files in `--work`, which the workers and this process must share. This process
+fetches the shards and counts the figures of the manifest, so it needs disk for the folder, but not
+memory. Unlike the local command, it does not resume an interrupted run.
 
-Workers on other machines need an image with this package and its extra `beam`; docs/data.md has a
-command for Dataflow, Flink and Spark each.
+Workers on other machines need an image with this package and its extra `beam`. docs/data.md has a
+command each for Dataflow, Flink and Spark.
 """
 
 import sys
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         nargs="+",
         required=True,
         metavar="LOG",
-        help="log files in order of time; a worker reads one",
+        help="log files in order of time; each is read by one worker",
     )
     parser.add_argument(
         "--work",

@@ -35,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
         "logs",
         nargs="+",
         metavar="LOG",
-        help="log files, folders or patterns in order of time; with them data.key=value, how to "
-        "prepare them",
+        help="log files, folders or patterns in order of time, and data.key=value settings of the "
+        "preparation",
     )
     add_preparation(parser)
     parsed = parser.parse_intermixed_args(arguments)
@@ -63,7 +63,7 @@ def add_preparation(parser: Arguments) -> None:
         "--shards",
         type=int,
         metavar="N",
-        help="files of sequences (default: one for each million events, at least 8)",
+        help="number of files of sequences (default: one for each million events, at least 8)",
     )
     parser.add_argument(
         "--restart",
@@ -76,7 +76,7 @@ def options_of(overrides: Sequence[str]) -> Data:
     """Reads `data.key=value` texts.
 
     Raises:
-        ConfigError: If one is unknown, or does not affect a prepared log.
+        ConfigError: If a key is unknown or does not affect a prepared log.
     """
     data, default = configuration.load(None, overrides).data, Data()
     for field in fields(Data):
@@ -88,10 +88,10 @@ def options_of(overrides: Sequence[str]) -> Data:
 
 
 def shards_of(count: int | None) -> int | None:
-    """Returns the number of shards.
+    """Returns the checked number of shards.
 
     Raises:
-        ConfigError: If it is out of range.
+        ConfigError: If the number is out of range.
     """
     if count is not None and not 1 <= count <= MOST_SHARDS:
         raise ConfigError(f"--shards must be 1 to {MOST_SHARDS}, got {count}.")
@@ -99,7 +99,7 @@ def shards_of(count: int | None) -> int | None:
 
 
 def summary(manifest: Manifest, folder: str) -> str:
-    """Returns a few lines about what was prepared."""
+    """Returns lines that describe a prepared log."""
     report, rejected = manifest.report(), ""
     filters = "" if report.selection is None else f"{report.selection}.\n"
     if manifest.rejected:

@@ -11,12 +11,12 @@ from tfrec_attn.data.sequences.splits import Split
 def masked_positions(
     real: tf.Tensor, seed: tf.Tensor, mask_share: float, last_share: float
 ) -> tf.Tensor:
-    """Draws the masked positions: at least one of each sequence, none of padding.
+    """Draws the masked positions: at least one in each sequence, and no padding.
 
     Args:
         real: Bool [B, L], False at padding, which is on the left.
-        seed: int64 [2].
-        mask_share: Probability of each position.
+        seed: Stateless seed, int64 [2].
+        mask_share: Probability that a position is masked.
         last_share: Share of the sequences in which only the last position is masked.
 
     Returns:
@@ -24,7 +24,7 @@ def masked_positions(
     """
     rows, length = tf.shape(real)[0], real.shape[1]
     draws = tf.random.stateless_uniform([rows, length + 1], seed)
-    # The lowest draw of a sequence is masked in any case.
+    # The position with the lowest draw is always masked.
     item = tf.where(real, draws[:, 1:], 2.0)
     masked = real & ((item < mask_share) | (item == tf.reduce_min(item, axis=1, keepdims=True)))
     return tf.where(draws[:, :1] < last_share, real & (tf.range(length) == length - 1), masked)
@@ -34,14 +34,15 @@ class MaskedItems(SequenceStream):
     """A training sequence for each user, with some items masked: the cloze task of BERT4Rec.
 
     Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "normalizer"
-    float32 [B]}. A masked item is N + 1 in `history`, and is the target at its position; `targets`
-    is 0 elsewhere. Negatives, weights and `normalizer` are those of `NextItems`.
+    float32 [B]}. A masked item is N + 1 in "history", and is the target at its position; "targets"
+    is 0 elsewhere. "negatives", "sample_weight" and "normalizer" are as for `NextItems`.
 
     Args:
         split: Events and their training prefix.
-        mask_share: Probability of each item to be masked, in (0, 1]; one is always masked.
-        last_share: Share of the sequences in which only the latest item is masked, as for the
-            prediction of the next item, in [0, 1].
+        mask_share: Probability that an item is masked, in (0, 1]; at least one item is masked.
+            Default 0.2.
+        last_share: Share of the sequences in which only the latest item is masked, as in the
+            prediction of the next item, in [0, 1]. Default 0.1.
         **options: The other arguments of `SequenceStream`.
 
     Reference:

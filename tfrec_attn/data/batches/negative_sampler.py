@@ -9,14 +9,13 @@ from tfrec_attn.data.sequences.splits import Split
 class NegativeSampler:
     """Draws items without a training event of the user, uniformly and without rejection.
 
-    With the user's c training items sorted, s_0 < s_1 < ..., exactly s_j - 1 - j other items are
-    smaller than s_j. So the r-th other item (r from 0) is r + 1 + |{j: s_j - 1 - j <= r}|, and that
-    count is one binary search in one array for all users. For a user with all items, any item is
-    drawn.
+    Let s_0 < s_1 < ... be the training items of a user. Exactly s_j - 1 - j other items are smaller
+    than s_j, so the r-th other item (r from 0) is r + 1 + |{j: s_j - 1 - j <= r}|. One binary
+    search in an array of all users finds this count. If a user has all items, any item is drawn.
 
     Args:
-        split: The split. Items of held-out events can be drawn: a sampler that avoids them reveals
-            the targets.
+        split: The split. Items of held-out events can be drawn, because a sampler that avoids them
+            would reveal the targets.
     """
 
     def __init__(self, split: Split):
@@ -40,9 +39,9 @@ class NegativeSampler:
         Args:
             users: User indices, int32 [R, ...].
             seed: A stateless seed, int64 [2].
-            part: Number of the part of the batch that the R rows are.
+            part: Index of the part of the batch that has the R rows. Default 0.
             parts: Number of equal parts of the batch. A row gets the same items in a part as in the
-                whole batch.
+                whole batch. Default 1.
 
         Returns:
             Item indices, int32 [R, ...].
@@ -60,6 +59,6 @@ class NegativeSampler:
 
 
 def nonnegative_draws(shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Draws integers from all of 0..2^63 - 1, int64."""
+    """Draws integers from 0 to 2^63 - 1, int64."""
     draws = tf.random.stateless_uniform(shape, seed, maxval=None, minval=None, dtype=tf.int64)
     return draws & tf.int64.max

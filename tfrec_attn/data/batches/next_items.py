@@ -10,7 +10,7 @@ from tfrec_attn.errors import ConfigError, DataError
 
 
 def require_enough_items(negatives: int, num_items: int) -> None:
-    """Raises a ConfigError if there are fewer items than negatives."""
+    """Raises ConfigError if there are fewer items than negatives."""
     if negatives > num_items:
         raise ConfigError(
             f"negatives must be at most the number of items, {num_items}, but is {negatives}."
@@ -24,14 +24,15 @@ class SequenceStream(ArrayStream):
 
     Args:
         split: Events and their training prefix.
-        max_length: L. Of longer sequences, the latest part is used.
-        negatives: Number K of sampled items; 0 for none.
-        shared: False samples K negatives for each position, of items without a training event of
-            its user. True samples at least K negatives for the whole batch, of all items.
-        popularity: Shared negatives are drawn in proportion to this power of their training events;
+        max_length: L. The latest part of a longer sequence is used. Default 50.
+        negatives: K, number of sampled items. 0 (default): none.
+        shared: If False (default), K negatives are sampled for each position, from the items
+            without a training event of the user. If True, at least K negatives are sampled for the
+            whole batch, from all items.
+        popularity: Shared negatives are drawn in proportion to this power of their training events.
             0 (default): uniformly.
-        batch_size: B, users.
-        seed: Seed of the order, and of what is sampled.
+        batch_size: B, sequences in a batch. Default 256.
+        seed: Seed of the order and of the samples. Default 1.
 
     Attributes:
         log_q: Log of the probability of each item as a shared negative, float32 [N].
@@ -87,11 +88,11 @@ class NextItems(SequenceStream):
     The arguments are those of `SequenceStream`.
 
     Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, L], "normalizer"
-    float32 [B]}. `targets[b, l]` follows `history[b, l]`; 0 is padding, on the left. `normalizer`
-    is one over the number of targets of the whole batch. With negatives also "negatives" int32
-    [B, L, K], or [B, ceil(K / B)] when shared; all shared negatives are for every part of a batch.
-    If events have weights, also "sample_weight" float32 [B, L], the weights of the targets, and
-    `normalizer` is one over their sum.
+    float32 [B]}. `targets[b, l]` follows `history[b, l]`; 0 is padding, on the left. "normalizer"
+    is one over the number of targets of the whole batch. With negatives, batches also have
+    "negatives" int32 [B, L, K], or [B, ceil(K / B)] if they are shared; every part of a batch has
+    all shared negatives. If events have weights, batches also have "sample_weight" float32 [B, L],
+    the weights of the targets, and "normalizer" is one over their sum.
     """
 
     def _gather(self, position, step, part, parts, whole):

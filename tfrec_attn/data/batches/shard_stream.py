@@ -1,10 +1,10 @@
 """Training batches of a prepared log whose shards are read in every epoch.
 
-Batches have the same keys, shapes and distribution as those in memory. A block of users is read,
-all of their examples are gathered at once inside the graph, shuffled, and cut into batches; only a
-few blocks are in memory at a time. Each pass has its own order of the shards, of the users within a
-buffer, and of the examples within a block. The order is a function of (seed, pass), but a later
-step is reached only through the earlier steps of its pass.
+Batches have the same keys, shapes and distribution as those of events in memory. The stream reads a
+block of users, gathers all their examples inside the graph, shuffles them and cuts them into
+batches; only a few blocks are in memory at a time. Each pass has its own order of the shards, of
+the users within a buffer, and of the examples within a block. The order is a function of (seed,
+pass). To reach a step, the stream makes all earlier batches of the pass.
 """
 
 from abc import abstractmethod
@@ -34,7 +34,7 @@ class ShardStream(BatchStream):
         counts: Number of examples of each user.
         max_length: L.
         batch_size: B.
-        seed: Seed of the order, and of what is sampled.
+        seed: Seed of the order and of the samples.
 
     Raises:
         DataError: If there are no examples.
@@ -73,7 +73,7 @@ class ShardStream(BatchStream):
         return without_auto_shard(dataset.prefetch(4))
 
     def _pass(self, epoch, number, pipelines):
-        """Returns numbered blocks of records, once through the shards."""
+        """Returns the numbered blocks of records of one pass through the shards."""
         files = tf.data.Dataset.from_tensor_slices(self._shuffled(epoch, self._paths))
         enough = len(self._paths) >= pipelines
         files = files.shard(pipelines, number) if enough else files
@@ -85,7 +85,7 @@ class ShardStream(BatchStream):
             deterministic=True,
         )
         records = records if enough else records.shard(pipelines, number)
-        # Not shuffle: with a seed that is a tensor it fails where the global seed is 0.
+        # Dataset.shuffle fails for a seed that is a tensor if the global seed is 0.
         buffers = records.batch(_BUFFER).enumerate(epoch * _PASS)
         return (
             buffers.map(do_not_convert(self._shuffled))
@@ -108,7 +108,7 @@ class ShardStream(BatchStream):
         """Returns the examples of a block of users."""
 
     def _complete(self, step, parts, batch):
-        """Adds what a batch needs in addition to its examples."""
+        """Adds to the examples of a batch what depends on the whole batch, and fixes its shape."""
         rows = self.batch_size // parts
         return {
             name: tf.ensure_shape(values, [rows, *values.shape[1:]])
@@ -117,7 +117,7 @@ class ShardStream(BatchStream):
 
 
 class EventBlock:
-    """Vectorised lookups in the events of some users."""
+    """Vectorised lookups in the events of a block of users."""
 
     def __init__(self, parsed: dict):
         self.users = tf.cast(parsed["user"], tf.int32)
@@ -128,7 +128,7 @@ class EventBlock:
     def items(self, row, position, where):
         """Returns the items at positions [R, W] among the events of the users in rows [R].
 
-        They are 0 where not `where`.
+        An item is 0 where `where` is False.
         """
         index = tf.where(where, tf.gather(self._start, row)[:, tf.newaxis] + position, 0)
         return tf.where(where, tf.gather(self._items, index), 0)
@@ -143,9 +143,9 @@ class EventBlock:
         return self.items(row, index, index >= 0)
 
     def untouched(self, row, shape, num_items, seed):
-        """Draws items [R, *shape] without a training event of the users.
+        """Draws items [R, *shape] without a training event of the user in each row.
 
-        The method is that of `NegativeSampler`, with the sorted items of the block.
+        The method is that of `NegativeSampler`, on the sorted items of the block.
         """
         base = num_items + 1
         keys = self._training_keys(base)
@@ -163,7 +163,7 @@ class EventBlock:
         return tf.cast(rank + 1 + tf.where(free > 0, skipped, 0), tf.int32)
 
     def _training_keys(self, base):
-        """Returns row * base + item of the distinct training events of the users, ascending."""
+        """Returns row * base + item of the distinct training items of the users, ascending."""
         trained = tf.RaggedTensor.from_row_lengths(
             tf.range(tf.reduce_sum(self.train)), self.train, validate=False
         )

@@ -1,4 +1,4 @@
-"""Sampled items that all positions of a batch share."""
+"""Sampled negatives that all positions of a batch share."""
 
 import numpy as np
 import tensorflow as tf
@@ -9,7 +9,7 @@ class SharedNegatives:
 
     Args:
         counts: Training events of each item, [N].
-        power: alpha; 0 draws all items alike, 1 in proportion to their events.
+        power: alpha. 0 draws uniformly, 1 in proportion to the training events.
 
     Attributes:
         log_q: Log of the probability of each item, float32 [N].
@@ -25,7 +25,7 @@ class SharedNegatives:
         self._ends = tf.constant(ends / ends[-1]) if power else None
 
     def __call__(self, shape: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Draws item indices of a shape, int32, by a stateless seed, int64 [2]."""
+        """Returns sampled item indices, int32, of a shape, for a stateless seed, int64 [2]."""
         if self._ends is None:
             return tf.random.stateless_uniform(shape, seed, 1, self._count + 1, tf.int32)
         drawn = tf.random.stateless_uniform(shape, seed, dtype=tf.float64)

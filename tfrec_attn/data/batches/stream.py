@@ -1,8 +1,8 @@
 """Training examples as an endless, reproducible stream of batches, gathered inside the graph.
 
-All events are in one flat array, ordered by user and time. An example is one number, a position in
-this array; histories, targets and negatives are gathered for a whole batch at once. Nothing is
-expanded in memory, and no Python runs for each example.
+All events are in one flat array, ordered by user and time. An example is a position in this array.
+Histories, targets and negatives are gathered for a whole batch at once, so examples take no further
+memory and no Python code runs for each example.
 """
 
 from abc import ABC, abstractmethod
@@ -32,7 +32,7 @@ class BatchStream(ABC):
         count: Number of examples.
         max_length: L.
         batch_size: B.
-        seed: Seed of the order, and of what is sampled.
+        seed: Seed of the order and of the samples.
     """
 
     def __init__(self, count: int, max_length: int, batch_size: int, seed: int):
@@ -52,28 +52,29 @@ class BatchStream(ABC):
     def dataset(
         self, first_step: int = 0, pipeline: tf.distribute.InputContext | None = None
     ) -> tf.data.Dataset:
-        """Returns the stream from one step on; give `fit` its `steps_per_epoch`.
+        """Returns the stream from a step on; pass `steps_per_epoch` to `fit`.
 
         Args:
-            first_step: Step of the first batch.
-            pipeline: One of several input pipelines of a strategy, which feeds its own replicas:
-                each in turn gets its part of a batch.
+            first_step: Step of the first batch. Default 0.
+            pipeline: Input pipeline of a distribution strategy. The dataset then has the parts of
+                each batch for the replicas of this pipeline, one after the other. None (default):
+                the dataset has whole batches.
         """
 
 
 class ArrayStream(BatchStream):
     """A stream of examples that are positions in the flat arrays of a split.
 
-    Every pass visits each example once, in an order that is a function of (seed, pass). Batch s
-    holds the examples s * B to (s + 1) * B - 1 of the passes in a row. So all batches have one
-    shape, and any step is made from its number alone.
+    Every pass visits each example once, in an order that is a function of (seed, pass). With the
+    passes concatenated, batch s has the examples s * B to (s + 1) * B - 1. All batches therefore
+    have the same shape, and the batch of a step depends only on the number of the step.
 
     Args:
         split: Events and their training prefix.
         positions: Flat position of each example.
         max_length: L.
         batch_size: B.
-        seed: Seed of the order, and of what is sampled.
+        seed: Seed of the order and of the samples.
     """
 
     def __init__(
@@ -94,18 +95,18 @@ class ArrayStream(BatchStream):
         def part_of_batch(number):
             return self.batch(number // own, first + tf.cast(number % own, tf.int32), parts)
 
-        # Unlike a counter, a range traces no function; repeated, it has no number of batches.
+        # Unlike a counter, a range traces no function. Repeated, its cardinality is infinite.
         dataset = tf.data.Dataset.range(first_step * own, tf.int64.max).repeat()
         dataset = dataset.map(part_of_batch, num_parallel_calls=2, deterministic=True)
         return without_auto_shard(dataset.prefetch(4))
 
     def batch(self, step: tf.Tensor, part: int = 0, parts: int = 1) -> dict[str, tf.Tensor]:
-        """Returns the batch of a step, int64 [], or one of the equal parts of its examples."""
+        """Returns the batch of a step, int64 [], or the part of it with the index `part`."""
         number = step * self.batch_size + tf.range(self.batch_size, dtype=tf.int64)
         epoch, index = number // self._count, number % self._count
         seed = tf.fill([self.batch_size], tf.constant(self.seed, tf.int64))
-        # Not tf.random.experimental.index_shuffle: it refuses a seed for each index, and a batch
-        # may span two passes.
+        # A batch can span two passes, so each index needs its own seed. The public
+        # tf.random.experimental.index_shuffle refuses that.
         example = tf.raw_ops.RandomIndexShuffle(
             index=index,
             seed=tf.stack([seed, epoch, tf.zeros_like(epoch)], axis=1),
@@ -119,12 +120,12 @@ class ArrayStream(BatchStream):
 
     @abstractmethod
     def _gather(self, position, step, part, parts, whole) -> dict[str, tf.Tensor]:
-        """Returns the examples at `position`, a part of those of the `whole` batch."""
+        """Returns the examples at `position`, which are a part of the batch at `whole`."""
 
     def _weights(self, position, whole) -> dict[str, tf.Tensor]:
         """Returns the weights of the targets, and one over their sum in the whole batch.
 
-        A subclass that uses it has a method `_sample_weight(position)`.
+        A subclass that uses this method defines `_sample_weight(position)`.
         """
         normalizer = 1.0 / tf.reduce_sum(self._sample_weight(whole))
         return {
@@ -149,15 +150,15 @@ class FlatEvents:
         return tf.gather(self._users, position)
 
     def start_at(self, position):
-        """Returns the position of the first event of the user at each position."""
+        """Returns the position of the first event of the user of each position."""
         return tf.gather(self._start, self.users(position) - 1)
 
     def weights(self, index, where):
-        """Returns the weights of the events at flat positions; 0 where not `where`."""
+        """Returns the weights of the events at flat positions; 0 where `where` is False."""
         return tf.where(where, tf.gather(self._weights, tf.where(where, index, 0)), 0.0)
 
     def items(self, index, where=None, only=None):
-        """Returns the items at flat positions; 0 where not `where`, or where not `only[index]`."""
+        """Returns the items at flat positions; 0 where `where` or `only[index]` is False."""
         if where is None:
             return tf.gather(self._items, index)
         index = tf.where(where, index, 0)
@@ -166,7 +167,7 @@ class FlatEvents:
         return tf.where(where, tf.gather(self._items, index), 0)
 
     def before(self, position, length):
-        """Returns users [B] and the `length` items before their `position`.
+        """Returns the users [B] and the `length` items before each position.
 
         The items [B, length] are padded on the left.
         """

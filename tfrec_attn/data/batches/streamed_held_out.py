@@ -12,10 +12,10 @@ from tfrec_attn.data.shards.sharded_split import ShardedSplit
 
 
 class StreamedHeldOut:
-    """The held-out events of `HeldOut`, from the shards of a prepared log and in their order.
+    """The held-out events of a prepared log, in the order of its shards, in blocks for ranking.
 
-    Blocks have the keys of `HeldOut`. A block holds the events of the same number of users, chosen
-    so that it rarely has more than `batch_size` events.
+    Blocks have the keys of `HeldOut`. All blocks cover the same number of users, which is chosen so
+    that a block has at most `batch_size` events if possible.
 
     The arguments are those of `HeldOut`, with the split of a prepared log.
     """
@@ -44,18 +44,18 @@ class StreamedHeldOut:
     def repeated(self) -> np.ndarray:
         """Returns whether each target is in its history, bool [U], in the order of the split.
 
-        It reads all shards.
+        The method reads all shards.
         """
         blocks = self._dataset(lambda records: self._repeated(*self._held(records)))
         repeated = [block.numpy() for block in blocks] or [np.zeros(0, bool)]
         return self.in_split_order(np.concatenate(repeated))
 
     def in_split_order(self, values: np.ndarray) -> np.ndarray:
-        """Reorders values of the events from the order of the blocks to that of the split."""
+        """Returns values of the events, given in the order of the blocks, in that of the split."""
         return values[self._order]
 
     def sample(self, count: int) -> list[dict[str, tf.Tensor]]:
-        """Returns blocks with the first `count` events; every shard is a sample of the users."""
+        """Returns blocks with the first `count` events; each shard is a sample of the users."""
         blocks = []
         for block in self.dataset():
             blocks.append({name: values[:count] for name, values in block.items()})
@@ -79,7 +79,7 @@ class StreamedHeldOut:
         return blocks.with_options(options)
 
     def _users_of_a_block(self, held: np.ndarray) -> int:
-        """Returns how many users a block has, given which users have a held-out event."""
+        """Returns the number of users per block; `held` says which users have a held-out event."""
         users = self.batch_size * len(held) // max(1, np.count_nonzero(held))
         while users > self.batch_size and _sums(held, users).max() > self.batch_size:
             users = users * 9 // 10
@@ -90,7 +90,7 @@ class StreamedHeldOut:
         return records.map(do_not_convert(function), num_parallel_calls=2, deterministic=True)
 
     def _held(self, records):
-        """Returns a block of users, and the rows [B] and positions [B] of held-out events in it."""
+        """Returns a block of users, and the rows [B] and positions [B] of its held-out events."""
         parsed = tf.io.parse_example(records, feature_spec())
         position = parsed[self._part]
         row = tf.where(position >= 0)[:, 0]
@@ -121,7 +121,7 @@ def _sums(held: np.ndarray, users: int) -> np.ndarray:
 
 
 def _longest(position):
-    """Returns the length of the longest history, 0 without any."""
+    """Returns the length of the longest history; 0 if there is none."""
     return tf.reduce_max(tf.concat([position, [0]], axis=0))
 
 

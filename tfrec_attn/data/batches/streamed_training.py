@@ -64,8 +64,8 @@ class StreamedSequences(ShardStream):
     """A training sequence for each user, from the shards of a prepared log.
 
     The arguments are those of `SequenceStream`, with the split of a prepared log. Under a
-    distribution strategy, `normalizer` assumes that all parts of a batch have as many targets as
-    this one.
+    distribution strategy, "normalizer" assumes that all parts of a batch have the same number of
+    targets.
 
     Attributes:
         log_q: Log of the probability of each item as a shared negative, float32 [N].
@@ -103,7 +103,7 @@ class StreamedSequences(ShardStream):
 
     @abstractmethod
     def _sequences(self, block, row, last, index, seed) -> dict[str, tf.Tensor]:
-        """Returns the histories and targets of users, whose last training event is at `last`."""
+        """Returns the histories and targets of users whose last training event is at `last`."""
 
     def _complete(self, step, parts, batch):
         batch = super()._complete(step, parts, batch)

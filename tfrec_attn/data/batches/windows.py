@@ -12,23 +12,23 @@ from tfrec_attn.errors import DataError
 def window_counts(length, max_length: int, targets: int, window: str = "full"):
     """Counts the training windows of users.
 
-    With `window="full"`, a user with n events has the n - L - T + 1 windows of L + T events in a
-    row. A user with fewer events has one window: its history is padded on the left and, if n <= T,
-    its targets on the right. A user with a single event has none.
+    With `window="full"`, a user with n events has n - L - T + 1 windows of L + T consecutive
+    events. A user with fewer than L + T events has one window: the history is padded on the left
+    and, if n <= T, the targets are padded on the right. A user with a single event has no window.
 
-    With `window="all"`, windows begin at the user's first event, with the history padded on the
-    left, so that every event is a target. A user has n - T + 1 windows, or one with its targets
-    padded on the right.
+    With `window="all"`, the user's first event is the first target of the first window, so that
+    every event is a target. Histories are padded on the left. A user has n - T + 1 windows, or one
+    window with targets padded on the right.
 
     Args:
-        length: Training events n of each user, int [M], a NumPy array or a tensor.
+        length: n, training events of each user, int [M], a NumPy array or a tensor.
         max_length: L, events of the history.
         targets: T, targets of a window.
-        window: "full" or "all".
+        window: "full" (default) or "all".
 
     Returns:
-        The number of windows of each user, and the position of the first target of the user's
-        first window, both like `length`.
+        The number of windows of each user, and the position of the first target in the user's
+        first window, both int [M].
     """
     maximum, where = (tf.maximum, tf.where) if tf.is_tensor(length) else (np.maximum, np.where)
     if window == "all":
@@ -65,21 +65,21 @@ class Windows(ArrayStream):
     """The training windows of a split as an endless, reproducible stream of batches.
 
     Batches are {"user" int32 [B], "history" int32 [B, L], "targets" int32 [B, T], "negatives" int32
-    [B, T, K]}; 0 is padding. With `shared`, negatives are [B, 1, K]. With `gaps`, also "gap"
-    float32 [B], the time from the history's latest event to the first target. If events have
-    weights, also "sample_weight" [B], the mean weight of an example's targets, and "normalizer"
-    [B], one over the sum of these over the batch.
+    [B, T, K]}; 0 is padding. With `shared`, "negatives" is [B, 1, K]. With `gaps`, batches also
+    have "gap" float32 [B], the time from the latest event of the history to the first target. If
+    events have weights, batches also have "sample_weight" float32 [B], the mean weight of the
+    targets of an example, and "normalizer" float32 [B], one over the sum of these over the batch.
 
     Args:
         split: Events and their training prefix.
-        max_length: L.
-        targets: T.
-        negatives: K negatives for each target.
-        shared: Whether all targets of a window share one set of K negatives.
-        batch_size: B.
-        seed: Seed of the order and of the negatives.
-        window: Where windows begin, "full" or "all", as for `window_counts`.
-        gaps: Whether batches have "gap".
+        max_length: L, events of the history. Default 5.
+        targets: T, targets of a window. Default 3.
+        negatives: K, negatives for each target. Default 1.
+        shared: Whether all targets of a window share one set of K negatives. Default False.
+        batch_size: B, windows in a batch. Default 512.
+        seed: Seed of the order and of the negatives. Default 1.
+        window: Where windows begin, "full" (default) or "all", as for `window_counts`.
+        gaps: Whether batches have "gap". Default False.
 
     Raises:
         DataError: If no user has two training events.

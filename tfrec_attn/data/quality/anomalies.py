@@ -1,4 +1,4 @@
-"""Finds the anomalies of a log: what does not fit its schema."""
+"""Finds the anomalies of a log: where the log does not fit its schema."""
 
 import math
 from collections.abc import Mapping
@@ -26,12 +26,12 @@ Reference = pl.DataFrame | Mapping[str, Distribution]
 
 @dataclass(frozen=True)
 class Anomaly:
-    """What does not fit the schema.
+    """A column that does not fit the schema.
 
     Attributes:
         feature: Name of the column.
-        kind: Its type in TensorFlow Data Validation, such as `UNEXPECTED_DATA_TYPE`.
-        text: What was found and what was expected, without the name.
+        kind: Type of the anomaly in TensorFlow Data Validation, such as `UNEXPECTED_DATA_TYPE`.
+        text: What was found and what was expected, without the name of the column.
     """
 
     feature: str
@@ -49,16 +49,18 @@ def find_anomalies(
     previous: Reference | None = None,
     serving: Reference | None = None,
 ) -> list[Anomaly]:
-    """Returns the anomalies of a log, by name of the feature.
+    """Returns the anomalies of a log, sorted by the name of the feature.
 
-    They are those that TensorFlow Data Validation finds, but it only checks the 1000 most frequent
-    texts of a column, and here all are checked.
+    TensorFlow Data Validation finds the same anomalies, but checks only the 1000 most frequent
+    texts of a column. This function checks all texts.
 
     Args:
         frame: The log, as `read_interactions` returns it; any of its columns can be missing.
         schema: The schema, as `load_schema` returns it.
         previous: An earlier log, or its distributions, for the drift comparators of the schema.
-        serving: The same of a request log, for the skew comparators.
+            None (default): these are not checked.
+        serving: A request log, or its distributions, for the skew comparators. None (default):
+            these are not checked.
     """
     features = {feature.name: feature for feature in schema.feature}
     domains = {domain.name: list(domain.value) for domain in schema.string_domain}
@@ -86,7 +88,7 @@ def refuse_anomalies(frame: pl.DataFrame, schema: schema_pb2.Schema, path: str) 
     Args:
         frame: The log.
         schema: The schema.
-        path: Its file, for the message.
+        path: File of the schema, for the message.
 
     Raises:
         DataError: If the log breaks the schema; the message names the anomalies.
@@ -125,7 +127,7 @@ def _of_column(
 
 
 def _of_counts(events: int, feature: schema_pb2.Feature) -> Findings:
-    """Checks how many events have the feature, and how many values it has: one each."""
+    """Checks how many events have the feature; each of them has one value."""
     least, most = feature.value_count.min, feature.value_count.max
     if least > 1:
         yield "FEATURE_TYPE_LOW_NUMBER_VALUES", f"events have 1 value, expected at least {least}"

@@ -1,9 +1,9 @@
 """Distributions of the columns of a log, and the distances that a schema bounds.
 
-The distances are those of TensorFlow Data Validation, for which the thresholds of a schema are
-chosen: texts are compared by their shares, numbers by ten bins of equal width between the smallest
-and the largest value of each log. TensorFlow Data Validation estimates counts with sketches; here
-they are exact.
+The distances are those of TensorFlow Data Validation, because users choose the thresholds of a
+schema for them: texts are compared by their shares, numbers by ten bins of equal width between the
+smallest and the largest value of each log. TensorFlow Data Validation estimates counts with
+sketches; here they are exact.
 """
 
 from dataclasses import dataclass
@@ -25,8 +25,9 @@ class Histogram:
     """Numbers in bins.
 
     Attributes:
-        edges: Edges of the bins, ascending, [K + 1]; both are the value if there is only one.
-        counts: Number of values in each bin, its right edge included, [K].
+        edges: Edges of the bins, ascending, [K + 1]. If all values are equal, K is 1 and both edges
+            are this value.
+        counts: Number of values in each bin, which includes its right edge, [K].
     """
 
     edges: np.ndarray
@@ -55,10 +56,13 @@ def distribution_of(values: pl.Series) -> Distribution:
 
 
 def load_distributions(path: str | Path) -> dict[str, Distribution]:
-    """Reads the distributions in statistics of one log.
+    """Reads the distributions of the columns from a file with the statistics of one log.
 
     Args:
-        path: `.pbtxt` for the text format of protocol buffers, otherwise binary.
+        path: The file; `.pbtxt` for the text format of protocol buffers, otherwise binary.
+
+    Returns:
+        Name of a column -> its distribution.
 
     Raises:
         DataError: If the file does not hold the statistics of one log.
@@ -104,7 +108,7 @@ def _is_sound(distribution: Distribution) -> bool:
 
 
 def l_infinity(earlier: pl.DataFrame, later: pl.DataFrame) -> tuple[float, str]:
-    """Returns the largest change of the share of one text, and the text."""
+    """Returns the largest change in the share of a text, and the text."""
     values, *shares = _shares(earlier, later)
     changes = np.abs(shares[0] - shares[1])
     largest = changes.max()
@@ -114,12 +118,12 @@ def l_infinity(earlier: pl.DataFrame, later: pl.DataFrame) -> tuple[float, str]:
 def jensen_shannon_divergence(earlier: Distribution, later: Distribution) -> float:
     """Returns the Jensen-Shannon divergence in bits, 0 to 1.
 
-    Numbers are taken as evenly distributed over each bin, so the divergence of two logs with
+    Numbers are assumed to be evenly distributed over each bin, so the divergence of two logs with
     different extremes is approximate. A log with only one number is disjoint from any other.
 
     Args:
-        earlier: Texts or numbers.
-        later: The same.
+        earlier: Distribution of texts or numbers.
+        later: Distribution of the same kind.
     """
     if not isinstance(earlier, Histogram):
         return jensen_shannon(*_shares(earlier, later)[1:])
@@ -131,13 +135,13 @@ def jensen_shannon_divergence(earlier: Distribution, later: Distribution) -> flo
 
 
 def _shares(earlier: pl.DataFrame, later: pl.DataFrame) -> tuple[pl.Series, np.ndarray, np.ndarray]:
-    """Returns the texts of both, and the share of each in the one and in the other."""
+    """Returns the texts of both distributions, and the share of each text in either."""
     both = earlier.join(later, on="value", how="full", coalesce=True, suffix="_later")
     counts = (both[name].fill_null(0).to_numpy() for name in ("count", "count_later"))
     return both["value"], *(one / one.sum() for one in counts)
 
 
 def _masses(histogram: Histogram, edges: np.ndarray) -> np.ndarray:
-    """Returns the counts between other edges, among which are those of the histogram."""
+    """Returns the counts between other edges, which include those of the histogram."""
     sums = np.concatenate([[0], np.cumsum(histogram.counts)])
     return np.diff(np.interp(edges, histogram.edges, sums))

@@ -1,4 +1,4 @@
-"""Checks the values of a column against the domain that a schema gives it."""
+"""Checks the values of a column against its domain in a schema."""
 
 from collections.abc import Iterator, Mapping
 
@@ -9,7 +9,7 @@ from tfrec_attn.errors import shown
 
 _SHOWN = 10
 
-# The kind of each anomaly, as in TensorFlow Data Validation, and what was found and expected.
+# Kind of each anomaly, as in TensorFlow Data Validation, and the text of what was found.
 Findings = Iterator[tuple[str, str]]
 
 
@@ -19,9 +19,9 @@ def check_domain(
     """Yields the kind and the text of each anomaly of a column with respect to its domain.
 
     Args:
-        values: The column; its type is that of the feature.
+        values: The column, which has the type of the feature.
         feature: The feature.
-        domains: Values of the string domains of the schema, by name.
+        domains: Name of a string domain of the schema -> its values.
     """
     domain = feature.WhichOneof("domain_info")
     if domain == "int_domain" and values.dtype == pl.String:
@@ -59,7 +59,7 @@ def _of_range(
 def _of_numbers(values: pl.Series, domain: schema_pb2.FloatDomain) -> Findings:
     if domain.disallow_nan and values.is_nan().any():
         yield "FLOAT_TYPE_HAS_NAN", "some values are NaN, expected numbers"
-    # The bounds of a schema have this precision.
+    # The bounds of a schema are float32.
     single = values.drop_nans().cast(pl.Float32)
     yield from _of_range(single, domain, "FLOAT_TYPE_{}_FLOAT")
     if domain.disallow_inf and single.is_infinite().any():

@@ -62,13 +62,14 @@ def kolmogorov_smirnov(
 def quantile_bins(values: np.ndarray, counts: np.ndarray, bins: int = 10) -> np.ndarray:
     """Returns edges that cut a distribution into bins of about the same size.
 
-    A value equal to an edge is in the bin below it. The first edge is below all values and the last
-    is the largest value, so that values of another distribution outside these have their own bins.
+    A value equal to an edge is in the bin below the edge. The first edge is below all values and
+    the last is the largest value. Values of another distribution outside of these edges therefore
+    have their own bins.
 
     Args:
         values: Distinct values, ascending.
         counts: Count of each value.
-        bins: Number of bins; there are fewer if one value fills several.
+        bins: Number of bins; fewer if one value fills several. Default 10.
     """
     shares = np.cumsum(counts) / np.sum(counts)
     cuts = values[np.searchsorted(shares, np.arange(1, bins) / bins)]

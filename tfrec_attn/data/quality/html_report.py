@@ -1,4 +1,4 @@
-"""A report of validation as one HTML page with charts, which needs no other file."""
+"""The validation report as a self-contained HTML page with charts."""
 
 from itertools import zip_longest
 
@@ -16,7 +16,7 @@ def as_html(tree: dict, earlier: dict | None = None) -> str:
 
     Args:
         tree: The report.
-        earlier: The profile of the earlier log, drawn in grey, or None.
+        earlier: Profile of the earlier log, which is drawn in grey, or None (default).
     """
     title = f"Validation of {tree['source']}"
     warnings = [element("li", sentence, class_="worse") for sentence in findings(tree)]

@@ -1,4 +1,4 @@
-"""Measures of a log that a schema does not check: copies, bursts, ties, order, and repeats."""
+"""Measures of a log that a schema does not check: copies, bursts, ties, order and repeats."""
 
 from dataclasses import asdict
 
@@ -11,16 +11,17 @@ from tfrec_attn.data.sequences.copies import count_copies
 from tfrec_attn.data.sequences.ids import IdProblems, IdReport
 from tfrec_attn.data.sequences.vocabulary import encode_ids
 
-# A burst: this many events of one user, the last at most this many seconds after the first.
+# Name of a burst -> (number of events of a user, most seconds from the first to the last).
 BURSTS = {"second": (5, 1), "minute": (30, 60)}
 
 
 class EncodedLog:
-    """A log in numbers, before any filter.
+    """A log with users and items as indices, before any filter.
 
     Args:
         frame: The log, as `read_interactions` returns it.
-        has_times: Whether the column `timestamp` holds times, and not row numbers.
+        has_times: Whether the column `timestamp` has times. Default True. If False, it has row
+            numbers.
     """
 
     def __init__(self, frame: pl.DataFrame, has_times: bool = True):
@@ -43,7 +44,7 @@ class EncodedLog:
         )
 
     def profile(self) -> Profile:
-        """Returns the profile that a later log is compared with."""
+        """Returns the profile, for comparisons with another log."""
         times = self.times if self.has_times else None
         return make_profile(self.user_counts, self.item_ids, self.item_counts, times)
 
@@ -52,13 +53,13 @@ def measure(log: EncodedLog, now: float) -> dict[str, object]:
     """Returns the measures of a log before it is filtered, as a tree for JSON.
 
     An event is in a burst if it is one of BURSTS[name][0] or more events of a user within
-    BURSTS[name][1] seconds. An event is out of order if a later event of its user is before it in
-    the log. It is tied if its user's previous event has the same time. A repeat is an event with an
-    item of an earlier event of its user.
+    BURSTS[name][1] seconds. An event is out of order if a later event of its user precedes it in
+    the log. An event is tied if the previous event of its user has the same time. A repeat is an
+    event whose item is that of an earlier event of its user.
 
     Args:
         log: The log.
-        now: The present, in seconds since 1970.
+        now: The present time, in seconds since 1970.
     """
     events, times, users = len(log), log.times, log.users
     order = np.lexsort((times, users))
@@ -108,7 +109,7 @@ def measure(log: EncodedLog, now: float) -> dict[str, object]:
 
 
 def count_and_share(count: int, of: int) -> dict[str, float]:
-    """Returns a count, and its share of a whole, for JSON."""
+    """Returns a count and its share of `of`, for JSON."""
     return {"count": int(count), "share": float(count / max(1, of))}
 
 
@@ -119,12 +120,12 @@ def _quantiles(counts: np.ndarray) -> dict[str, float]:
 
 
 def unit_of(times: np.ndarray) -> np.ndarray:
-    """Returns the number in UNITS of each time's unit by its size, -1 for times too small."""
+    """Returns the index in UNITS of the unit of each time, by its size; -1 if it is too small."""
     return np.searchsorted([least for _, least in UNITS.values()], times, side="right") - 1
 
 
 def _time(log: EncodedLog, now: float) -> dict[str, object]:
-    """Returns the unit of most times, the span, and how many events are in the future."""
+    """Returns the unit of most times, the first and the last time, and the events in the future."""
     units = np.bincount(unit_of(log.times) + 1, minlength=len(UNITS) + 1)
     name = (None, *UNITS)[int(units.argmax())]
     ticks = UNITS[name][0] if name else None
@@ -139,7 +140,7 @@ def _time(log: EncodedLog, now: float) -> dict[str, object]:
 def _burst(
     log: EncodedLog, order: np.ndarray, unit: str | None, least: int, seconds: float
 ) -> dict[str, object]:
-    """Returns the events and users in bursts; times without a unit count as seconds."""
+    """Returns the events and users in bursts; times without a unit are taken as seconds."""
     users, times = log.users[order], log.times[order]
     ends = slice(least - 1, None)
     starts = slice(None, max(0, len(times) - least + 1))

@@ -1,4 +1,4 @@
-"""The profile of a log that a later log is compared with: history lengths, popularity, times."""
+"""The profile of a log, for comparisons with a later log: history lengths, popularity, times."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,13 +27,13 @@ class Profile:
 
     Attributes:
         lengths: Distinct numbers of events of a user, ascending.
-        users: Number of users with each of these.
-        items: Ids of the most popular items, in this order, at most 1,000.
-        item_events: Events of each of these.
-        events: Events of all items.
-        curve: Share of the events of the most popular 0, 1, ..., 100 % of the items.
+        users: Number of users with each of `lengths`.
+        items: Ids of the most popular items, most popular first, at most 1,000.
+        item_events: Number of events of each of `items`.
+        events: Number of events of all items.
+        curve: Share of the events that the most popular 0, 1, ..., 100 % of the items have.
         time_edges: Bounds of equal intervals of time; empty for a log without times.
-        time_events: Events in each interval.
+        time_events: Number of events in each interval.
     """
 
     lengths: list[int]
@@ -55,7 +55,7 @@ def make_profile(
         user_counts: Events of each user.
         item_ids: Ids of the items.
         item_counts: Events of each item.
-        times: Time of each event, or None.
+        times: Time of each event, or None for a log without times.
     """
     lengths, users = np.unique(user_counts, return_counts=True)
     order = np.argsort(-item_counts, kind="stable")
@@ -83,7 +83,7 @@ def from_dict(tree: object, where: str) -> Profile:
         where: Name of the report, for the message.
 
     Raises:
-        DataError: If it has no profile.
+        DataError: If the report has no profile, or a damaged one.
     """
     try:
         profile = Profile(**tree["profile"])
@@ -108,16 +108,16 @@ def compare(
 ) -> dict[str, dict[str, float]]:
     """Returns the drift of history lengths and popularity between two logs.
 
-    History lengths: the Kolmogorov-Smirnov statistic of the exact lengths, and PSI and
-    Jensen-Shannon divergence over ten bins with about the same number of users in the earlier log.
-    Popularity: the Jensen-Shannon divergence over the most popular items of the earlier log, with
-    all other items as one, and the PSI over ten bands of these items with about the same number of
-    events in the earlier log, and all other items.
+    - History lengths: the Kolmogorov-Smirnov statistic of the exact lengths. PSI and Jensen-Shannon
+      divergence over ten bins with about the same number of users in the earlier log.
+    - Popularity: the Jensen-Shannon divergence over the most popular items of the earlier log, with
+      all other items as one. PSI over ten bands of these items with about the same number of events
+      in the earlier log, with all other items as one band.
 
     Args:
         earlier: Profile of the earlier log.
         later: Profile of the later log.
-        counts_of: Events of each item in the later log, by id.
+        counts_of: Id of an item -> its number of events in the later log.
     """
     old, new = ((np.asarray(one.lengths), np.asarray(one.users)) for one in (earlier, later))
     edges = quantile_bins(*old)
@@ -145,6 +145,6 @@ def compare(
 
 
 def _used(counts: Iterable[np.ndarray]) -> np.ndarray:
-    """Returns the bins that are not empty in both distributions, [2, K]."""
+    """Returns the bins, [2, K], without those that are empty in both distributions."""
     both = np.stack(list(counts))
     return both[:, both.sum(axis=0) > 0]

@@ -1,4 +1,4 @@
-"""Reads a protocol buffer from a file: a schema or statistics of a log."""
+"""Reads a protocol buffer from a file: the schema or the statistics of a log."""
 
 from pathlib import Path
 from typing import TypeVar

@@ -22,16 +22,16 @@ def read_requests(path: str | Path, data: Data) -> pl.DataFrame:
 
     Args:
         path: `.jsonl` with `{"user_id": "u1", "history": ["i3", "i17"]}` on each line (`user_id`
-            can be missing), `.parquet` with such columns, or a log of events, in which all events
-            of a user are one request.
+            can be missing), `.parquet` with these columns, or a log of events. All events of a user
+            in a log are one request.
         data: How to read a log of events.
 
     Returns:
         Columns `user_id` String and `history` List(String), a row for each request. The user "" is
-        unknown, and "" is left out of the histories.
+        unknown. Histories do not have "".
 
     Raises:
-        DataError: If there is no such file, or if it is no request log.
+        DataError: If there is no such file, or if it is not a request log.
     """
     path = Path(os.path.expanduser(path))
     if not path.is_file():
@@ -57,15 +57,15 @@ def count_unknown(
     """Counts the ids of a request log that are not in the vocabularies.
 
     Args:
-        requests: As `read_requests` returns them.
+        requests: The result of `read_requests`.
         users: Known users, or None to ignore users.
         items: Known items.
 
     Returns:
-        `requests` and `items`, the number of items in all histories. As count and share,
-        `unknown_items` of the items, `unknown_users` of the requests with a user, and
-        `nothing_known` of the requests: those without a known item, for which an unknown user gets
-        the popular items. And `most_asked`, the most frequent unknown items with their counts.
+        `requests`, their number, and `items`, the number of items in all histories. As count and
+        share: `unknown_items` of the items; `unknown_users` of the requests with a user, unless
+        `users` is None; `nothing_known` of the requests, those without a known item. `most_asked`
+        has the most frequent unknown items with their counts.
     """
     events = requests.select("history").with_row_index("request").explode("history").drop_nulls()
     unknown = ~events["history"].is_in(items.ids())

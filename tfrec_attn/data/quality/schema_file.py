@@ -1,4 +1,4 @@
-"""Reads the schema of a log, and refuses one with fields that cannot be checked."""
+"""Reads the schema of a log, and refuses a schema with fields that cannot be checked."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfrec_attn.data.quality.message_file import read_message
 from tfrec_attn.errors import DataError, shown
 
-# By message, the fields that `find_anomalies` checks.
+# Message -> the fields that `find_anomalies` checks.
 _CHECKED = {
     "Schema": ("feature", "string_domain"),
     "Feature": (
@@ -42,7 +42,7 @@ _CHECKED = {
     "InfinityNorm": ("threshold",),
     "JensenShannonDivergence": ("threshold",),
 }
-# Fields that demand nothing of a log; a log is checked without an environment.
+# Fields that demand nothing of a log. Environments are not used.
 _NOTES = (
     "name",
     "annotation",
@@ -63,7 +63,7 @@ def load_schema(path: str | Path) -> schema_pb2.Schema:
 
     Raises:
         DataError: If the file cannot be read, does not hold a schema, contradicts itself, or has
-            fields that cannot be checked; the message names these.
+            fields that cannot be checked. The message names these fields.
     """
     schema = read_message(path, schema_pb2.Schema(), "a schema", text=True)
     for kind, ones in (("feature", schema.feature), ("string_domain", schema.string_domain)):
@@ -87,7 +87,7 @@ def load_schema(path: str | Path) -> schema_pb2.Schema:
 
 
 def _unchecked_fields(message: Message, parents: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yields the fields that are not in the table, such as `user_id.unique_constraints`."""
+    """Yields the fields that are not in `_CHECKED`, such as `user_id.unique_constraints`."""
     for field, value in message.ListFields():
         if field.name in _NOTES:
             continue
@@ -100,7 +100,7 @@ def _unchecked_fields(message: Message, parents: tuple[str, ...] = ()) -> Iterat
 
 
 def _unchecked_by_type(schema: schema_pb2.Schema) -> Iterator[str]:
-    """Yields the fields that are in the table, but not for the type of their feature."""
+    """Yields the fields that are in `_CHECKED`, but not for the type of their feature."""
     for feature in schema.feature:
         kind = schema_pb2.FeatureType.Name(feature.type)
         domain = feature.WhichOneof("domain_info")

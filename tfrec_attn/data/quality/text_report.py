@@ -1,4 +1,4 @@
-"""A report of validation as text: warnings, and sections of labelled figures."""
+"""The validation report as text: warnings, and sections of labelled figures."""
 
 import datetime
 
@@ -7,12 +7,12 @@ from tfrec_attn.data.sequences.copies import copies_sentence
 from tfrec_attn.data.sequences.ids import IdReport
 from tfrec_attn.errors import counted
 
-# Thresholds of the figures from which there is a warning at the top of the report.
+# A figure above its threshold gives a warning at the top of the report.
 _DUPLICATES, _BURST, _TIES, _UNKNOWN, _DRIFT = 0.001, 0.01, 0.1, 0.05, 0.25
 
 
 def sections(tree: dict) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Returns the sections of a report, titles with (label, value) pairs."""
+    """Returns the sections of a report: titles with (label, value) pairs."""
     found = [
         ("Log", _log(tree)),
         ("Events", _events(tree)),
@@ -32,7 +32,7 @@ def sections(tree: dict) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def findings(tree: dict) -> list[str]:
-    """Returns the warnings of a report, a sentence each, anomalies first."""
+    """Returns the warnings of a report, one sentence each, anomalies first."""
     anomalies = tree.get("schema", {}).get("anomalies", {})
     found = [f"{name}: {reason}" for name, reasons in anomalies.items() for reason in reasons]
     if tree.get("rejected", 0) > 0:
@@ -83,7 +83,7 @@ def as_text(tree: dict) -> str:
 
 
 def moment(time: float, unit: str | None) -> str:
-    """Returns a time as a date (UTC), or as a number if its unit is unknown or the date too far."""
+    """Returns a time as a date in UTC, or as a number if it has no known unit or no such date."""
     try:
         seconds = datetime.timedelta(seconds=time / UNITS[unit][0])
         return f"{datetime.datetime(1970, 1, 1) + seconds:%Y-%m-%d %H:%M:%S}"

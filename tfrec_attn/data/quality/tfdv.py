@@ -1,7 +1,7 @@
-"""Statistics of a log, and a schema that is inferred from them, by TensorFlow Data Validation.
+"""Statistics of a log and an inferred schema, by TensorFlow Data Validation.
 
-TensorFlow Data Validation is imported when it is first needed. The features are `user_id` and
-`item_id` (bytes), `timestamp`, and `rating` and `event` if the log was read with them.
+This module imports TensorFlow Data Validation only when it is needed. The features are `user_id`
+and `item_id` (bytes), `timestamp`, and `rating` and `event` if the log was read with them.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ _NAME = "tensorflow_data_validation"
 _IDS = ("user_id", "item_id")
 _BATCH = 1_000_000
 
-# Thresholds of a new schema: the largest change of the share of one id or type, and bits between
-# ratings.
+# Thresholds of an inferred schema: the largest change in the share of an id or an event type, and
+# the Jensen-Shannon divergence of ratings in bits.
 _SHARE_OF_AN_ID = 0.01
 _SHARE_OF_A_TYPE = 0.05
 _BITS_OF_RATINGS = 0.05
@@ -39,8 +39,8 @@ def is_installed() -> bool:
 def compute_statistics(frame: pl.DataFrame):
     """Returns the statistics of a log, a DatasetFeatureStatisticsList.
 
-    All events count, a million at a time. Only the numbers of distinct ids and the tails of their
-    frequencies are approximate (sketches).
+    All events count. Only the numbers of distinct ids and the frequencies of rare ids are
+    approximate, because TensorFlow Data Validation uses sketches for them.
 
     Args:
         frame: The log, as `read_interactions` returns it; any of its columns can be missing.
@@ -57,13 +57,15 @@ def compute_statistics(frame: pl.DataFrame):
 
 
 def infer_schema(statistics):
-    """Returns a schema for a person to edit, inferred from statistics.
+    """Infers a schema from statistics, for a person to edit.
 
-    Ids have no fixed domain, because new ones come every day. Times must not be negative unless
-    some are, and ratings must stay in their range. The drift from an earlier log is measured by the
-    L-infinity norm, the largest change of the share of one value (items 0.01, event types 0.05),
-    and for ratings by the Jensen-Shannon divergence (0.05 bits). The skew to a request log is
-    measured by the L-infinity norm of the items (0.01).
+    - Ids have no fixed domain, because new ids appear every day.
+    - Times must not be below 0, or below the earliest time if that is negative.
+    - Ratings must stay in their range.
+    - Drift from an earlier log: the L-infinity norm (largest change in the share of a value) is at
+      most 0.01 for items and 0.05 for event types. The Jensen-Shannon divergence of ratings is at
+      most 0.05 bits.
+    - Skew to a request log: the L-infinity norm of the items is at most 0.01.
     """
     schema = _module().infer_schema(statistics, infer_feature_shape=True)
     for domain in [one for one in schema.string_domain if one.name in _IDS]:
@@ -98,7 +100,7 @@ def save_schema(schema, path: str | Path) -> None:
 
 
 def _module():
-    """Imports TensorFlow Data Validation without the output that it and Beam write."""
+    """Imports TensorFlow Data Validation, and hides what it and Beam print."""
     import_tensorflow()
     with (
         warnings.catch_warnings(),
@@ -110,7 +112,7 @@ def _module():
 
 
 def _record_batch(frame: pl.DataFrame):
-    """Returns the rows as TensorFlow examples in Arrow: every value is a list of one."""
+    """Returns the rows as TensorFlow examples in Arrow, where each value is a list of one."""
     arrow = importlib.import_module("pyarrow")
     columns = []
     for series in frame.iter_columns():

@@ -1,4 +1,4 @@
-"""Validates a log: measures, leakage, requests, drift, and anomalies, in one report."""
+"""Validates a log: measures, leakage, requests, drift and anomalies in one report."""
 
 import dataclasses
 import json
@@ -43,28 +43,29 @@ def validate(
 ) -> dict:
     """Measures a log, and checks it against a schema.
 
-    Statistics, and a schema that is inferred from the log, need TensorFlow Data Validation.
+    Statistics and an inferred schema need TensorFlow Data Validation.
 
     Args:
-        data: How to read, filter and split it.
-        logs: Files that replace `data.path`, read one after the other.
-        schema: The schema of the log, `schema.pbtxt`; None infers one, if TensorFlow Data
-            Validation is installed.
+        data: How to read, filter and split the log.
+        logs: Files that replace the source, read one after the other. None (default): the source.
+        schema: The schema of the log, `schema.pbtxt`. None (default): the schema is inferred, if
+            TensorFlow Data Validation is installed.
         against: What to compare with: a folder or report.json that this command has written,
-            statistics (`.pb` or `.pbtxt`), or an earlier log that is read in the same way.
-        serving_log: A request log, as for `tfrec_attn.data.quality.request_log`.
+            statistics (`.pb` or `.pbtxt`), or an earlier log that is read in the same way. None
+            (default): there is no comparison.
+        serving_log: A request log, as for `tfrec_attn.data.quality.request_log`, or None (default).
         vocabulary: Known items: a file with an id on each line, or the folder `vocabulary` of a
-            run; None means the items that the split of this log keeps.
+            run. None (default): the users and items that the split of this log keeps.
         to: A new folder for report.json, report.html, statistics.pb and, unless a schema is given,
-            schema.pbtxt.
+            schema.pbtxt. None (default): nothing is written.
 
     Returns:
         The report, as in report.json.
 
     Raises:
-        ConfigError: If an option cannot be used, or needs TensorFlow Data Validation and it is not
-            installed. Nothing is written then.
-        DataError: If a file cannot be read. Nothing is written then.
+        ConfigError: If an option cannot be used, or if it needs TensorFlow Data Validation, which
+            is not installed. Then nothing is written.
+        DataError: If a file cannot be read. Then nothing is written.
     """
     _check_options(schema, against, to)
     given = load_schema(schema) if schema is not None else None
@@ -95,7 +96,7 @@ def validate(
 def _earlier(
     against: str | None, data: Data
 ) -> tuple[log_profile.Profile | None, pl.DataFrame | Path | None]:
-    """Returns the profile of what a log is compared with, and the log or its statistics."""
+    """Returns the profile of the earlier log, and the earlier log itself or its statistics file."""
     if against is None:
         return None, None
     path = Path(against)
@@ -119,7 +120,7 @@ def _check_options(schema: str | None, against: str | None, to: str | None) -> N
     if to is not None and os.path.lexists(to):
         raise ConfigError(f"--to {to} exists; name a new folder, or remove it.")
     if to is not None:
-        # Unlike `Path.exists`, it answers for a folder that must not be entered too.
+        # Unlike `Path.exists`, `os.path.exists` does not raise for a folder without permission.
         above = next(one for one in Path(to).absolute().parents if os.path.exists(one))
         if not (above.is_dir() and os.access(above, os.W_OK)):
             raise ConfigError(
@@ -134,7 +135,10 @@ def _check_schema(
     earlier: pl.DataFrame | Path | None,
     requests: pl.DataFrame | None,
 ) -> tuple:
-    """Adds the anomalies, and returns the statistics and the schema to write, or None."""
+    """Adds the anomalies to the report, and returns the statistics and the inferred schema.
+
+    Either can be None.
+    """
     statistics = inferred = None
     if tfdv.is_installed():
         statistics = tfdv.compute_statistics(frame)
@@ -157,7 +161,7 @@ def _check_schema(
 
 
 def _add_split(tree: dict, frame: pl.DataFrame, data: Data) -> Split | None:
-    """Adds the results of the event filters and of the split, or why there is no split."""
+    """Adds the results of the event filters and of the split, or the reason for no split."""
     tree["split"] = data.split
     least = {"min_user_events": data.min_user_events, "min_item_events": data.min_item_events}
     bounds = {"valid_from": data.valid_from, "test_from": data.test_from}
@@ -196,7 +200,7 @@ def _profile_in(path: Path) -> log_profile.Profile:
 def _write(
     target: Path, tree: dict, earlier: log_profile.Profile | None, statistics, schema
 ) -> None:
-    """Writes a folder, which gets its name when it is complete."""
+    """Writes a folder, which gets its final name only when it is complete."""
     before = dataclasses.asdict(earlier) if earlier else None
     try:
         if not target.parent.exists():

@@ -1,1 +1,1 @@
-"""From files to interactions."""
+"""Reads files into interactions."""

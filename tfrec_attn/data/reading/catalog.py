@@ -1,4 +1,4 @@
-"""Logs by the name of their source: synthetic, downloaded, a file, or from a function."""
+"""Logs by the name of their source: synthetic, downloaded, from a file or from a function."""
 
 import http.client
 import os
@@ -29,10 +29,10 @@ class Archive:
     """A zip file on the web.
 
     Attributes:
-        url: Its address.
-        md5: MD5 that its publisher gives.
-        member: Name of the log in it.
-        order: Puts the events of the log in another order, or None.
+        url: Address of the file.
+        md5: MD5 checksum that the publisher gives.
+        member: Name of the log in the file.
+        order: Function that reorders the events of the log, or None (default).
     """
 
     url: str
@@ -42,11 +42,11 @@ class Archive:
 
 
 def attrec_order(frame: pl.DataFrame) -> pl.DataFrame:
-    """Returns a log in which, of the latest events of a user, the first line is the last event.
+    """Reorders a log so that the first line of each user's latest time becomes the last event.
 
-    The events of a user are in the order of time, and lines of the same time in that of the file.
-    The authors' split tests a user on the first line of the latest time, not on the last one. The
-    other events keep their order.
+    Lines of the same user and time are otherwise in the order of the file. AttRec's authors test a
+    user on the first line of the latest time, not on the last line. The other events keep their
+    order.
 
     Args:
         frame: Columns `user_id` and `timestamp`, as `read_interactions` returns them.
@@ -87,13 +87,13 @@ def load(
     """Returns the log of a source.
 
     Args:
-        source: `"synthetic"`, `"file"` (any log at `path`), a name in `ARCHIVES`, which is
-            downloaded once into the folder $TFREC_CACHE (default ~/.cache/tfrec-attn), or a
-            function as for `read_function`.
+        source: `"synthetic"`, `"file"` (any log at `path`), a name in `ARCHIVES`, or a function as
+            for `read_function`. An archive is downloaded once into the folder $TFREC_CACHE (default
+            ~/.cache/tfrec-attn).
         path: The file, a folder of parts or a pattern. For an archive, the zip file or the log in
-            it; for a function, its argument.
-        events: About how many events `"synthetic"` makes.
-        seed: Seed of `"synthetic"`.
+            it; for a function, its argument. None (default) for `"synthetic"` and downloads.
+        events: Approximate number of events of `"synthetic"`. Default 60,000.
+        seed: Seed of `"synthetic"`. Default 2024.
         **options: Keywords of `read_interactions`; `"synthetic"` ignores them.
 
     Raises:
@@ -132,7 +132,7 @@ def load(
 def is_function(source: str) -> bool:
     """Returns whether a source is a function of another package.
 
-    It is named by its entry point or as `package.module:function`.
+    Such a source is the name of an entry point, or `package.module:function`.
     """
     return source not in SOURCES and EXTENSION.target(source) is not None
 
@@ -144,12 +144,13 @@ def load_configured(
 
     Args:
         data: The section.
-        rejected: TSV of the rejected lines if `on_error` is "skip".
+        rejected: TSV file for the rejected lines if `on_error` is "skip". None (default): none is
+            written.
         logs: Files that replace the source, read one after the other as one log.
 
     Raises:
-        ConfigError: As `load` does.
-        DataError: As `load` does.
+        ConfigError: As for `load`.
+        DataError: As for `load`.
     """
     options = {key: getattr(data, key) for key in ("format", "names", "separator", "on_error")}
     options |= {"columns": asdict(data.columns), "rejected": rejected}
@@ -182,7 +183,7 @@ def _fetched(archive: Archive) -> Path:
     folder = Path(os.environ.get("TFREC_CACHE") or Path.home() / ".cache" / "tfrec-attn")
     target = folder / PurePosixPath(archive.url).name
     if os.path.lexists(target) and not _is(target, archive.md5):
-        # Another file of the same name stays.
+        # Do not replace another file of the same name.
         target = folder / f"{target.stem}-{archive.md5[:8]}{target.suffix}"
     if _is(target, archive.md5):
         return target

@@ -13,13 +13,13 @@ _SHOWN = 60
 
 
 def wanted_columns(columns: Mapping[str, str | None] | None) -> dict[str, str]:
-    """Returns the column name of each role; there is none of the timestamp without times.
+    """Returns the column name of each role; a log without times has no role `timestamp`.
 
     Args:
         columns: As for `tfrec_attn.data.reading.interactions.read_interactions`.
 
     Raises:
-        ConfigError: If a role does not exist, or if two have one column.
+        ConfigError: If a role does not exist, or if two roles have the same column.
     """
     wanted = dict(ROLES)
     for role, name in (columns or {}).items():
@@ -53,10 +53,10 @@ def require_column(
         name: Name of the column.
         role: Role of the column.
         names: Names of all columns.
-        hint: What to do if it is missing; by default, to name the column.
+        hint: What to do if the column is missing. Default: name it in data.columns.
 
     Raises:
-        DataError: If the column is missing or there twice.
+        DataError: If the column is missing, or if there are several.
     """
     count = list(names).count(name)
     if count > 1:

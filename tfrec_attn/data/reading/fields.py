@@ -1,4 +1,4 @@
-"""Checks user ids, item ids, timestamps, ratings and event types, a whole column at a time."""
+"""Checks columns of user ids, item ids, timestamps, ratings and event types."""
 
 import polars as pl
 
@@ -17,13 +17,13 @@ def check(
     """Converts the columns of a log and removes the invalid rows.
 
     Args:
-        raw: Columns `user_id` and `item_id`, `timestamp` unless the log has no times, and `rating`
-            and `event` if they are read, as they are in the file.
+        raw: The columns as in the file: `user_id` and `item_id`, `timestamp` unless the log has no
+            times, and `rating` and `event` if they are read.
         lines: Line number of each row.
-        rule: Which numbers or dates are times; None takes the rule of these rows.
+        rule: Which numbers or dates are times. None (default): the rule of these rows.
 
     Returns:
-        The good rows in order (ids and event String, timestamp Int64 or Float64, rating Float64),
+        The valid rows in order (ids and event String, timestamp Int64 or Float64, rating Float64),
         the rejections without their text, and the kinds of times of all rows.
     """
     names = [name for name in ("user_id", "item_id", "event") if name in raw.columns]

@@ -1,4 +1,4 @@
-"""A log that a function of another package returns, checked like a file."""
+"""Reads a log from a function of another package, and checks it like a file."""
 
 import inspect
 from collections.abc import Mapping
@@ -30,14 +30,14 @@ def read_function(
         source: `package.module:function`, or an entry point of the group `tfrec_attn.sources`. The
             function takes `path` and returns a polars DataFrame or LazyFrame, or a dict of columns,
             with a row for each event.
-        path: Argument of the function.
+        path: Argument of the function. Default None.
         columns: As for `read_interactions`.
         on_error: As for `read_interactions`.
         rejected: As for `read_interactions`.
 
     Raises:
         ConfigError: If there is no such function, or if it takes other arguments.
-        DataError: If it fails, or if it returns no table, or one that is no log.
+        DataError: If the function fails, or if it does not return the table of a log.
     """
     wanted, function = wanted_columns(columns), _function(source)
     try:

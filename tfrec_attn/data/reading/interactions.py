@@ -20,7 +20,7 @@ from tfrec_attn.errors import ConfigError, DataError, counted, nearest
 from tfrec_attn.files.readable import readable
 
 FORMATS = (*TEXT_FORMATS, "parquet")
-# The good rows of a part of a file, and its rejected lines.
+# The valid rows of a part of a file, and its rejected lines.
 Slice = tuple[pl.DataFrame, list[Rejection]]
 
 
@@ -29,10 +29,11 @@ class ReadResult:
     """A log that was read.
 
     Attributes:
-        frame: One row per event in file order. Columns are `user_id` and `item_id` (String) and
-            `timestamp` (Int64, or Float64 if there are fractions; seconds for dates, otherwise the
-            unit of the file); if they were asked for, also `rating` (Float64) and `event` (String).
-        rejected: Number of invalid lines, 0 unless `on_error="skip"`.
+        frame: One row per event, in the order of the file. Columns: `user_id` and `item_id`
+            (String); `timestamp` (Int64, or Float64 if there are fractions; in seconds for dates,
+            otherwise in the unit of the file); if requested, `rating` (Float64) and `event`
+            (String).
+        rejected: Number of invalid lines; 0 unless `on_error="skip"`.
     """
 
     frame: pl.DataFrame
@@ -56,25 +57,25 @@ def read_interactions(
     Ids become strings exactly as written. Timestamps are integers, decimals or ISO 8601 dates (UTC
     unless they have an offset), one kind in a file and one unit in a log (see
     `tfrec_attn.data.reading.time_rule`). Blank lines are ignored. A quote is an ordinary character
-    except in CSV. A header line that is repeated, as in concatenated files, is invalid.
+    except in CSV. A repeated header line, as in concatenated files, is invalid.
 
     Args:
         path: The file, a folder of parts or a pattern such as `parts/*.csv`. Parts are read as one
-            log, in order of their names. Several of these are read one after the other.
-        format: One of `FORMATS`. By default the extension decides, where `.txt` is `tsv`, and
-            `.gz` and `.zst` are ignored.
-        columns: Column name for each of the roles `user`, `item` and `timestamp`, by default
+            log, in order of their names. A list of these is read one after the other.
+        format: One of `FORMATS`. Default: the extension decides; `.txt` is `tsv`, and `.gz` and
+            `.zst` are ignored.
+        columns: Role -> name of its column. Roles are `user`, `item` and `timestamp`, by default
             `user_id`, `item_id` and `timestamp`. With `{"timestamp": None}` the file has no times,
-            and the row number, from 0, takes their place. The roles `rating` and `event`, a number
-            and a name of each interaction, are read only if they are given.
-        names: Column names of a file without a header; `.dat` and `.data` default to `user_id,
-            item_id, rating, timestamp`.
-        separator: Separator of the fields of a text format, a name in `SEPARATORS` or the
-            character; None means that of the format.
-        on_error: `"raise"`, or `"skip"` to leave out and count invalid lines. Where some are, the
-            lines around them are read one by one, several times slower.
-        rejected: With `"skip"`, a TSV to write with a line for each of these: `file, line, reason,
-            text`. It replaces an earlier one.
+            and the row numbers, from 0, replace them. The roles `rating` (a number) and `event` (a
+            name) are read only if they are given.
+        names: Column names of a file without a header. Default: the header line, and for `.dat` and
+            `.data` `user_id, item_id, rating, timestamp`.
+        separator: Separator of the fields of a text format: a name in `SEPARATORS` or a character.
+            None (default): the separator of the format.
+        on_error: `"raise"` (default), or `"skip"` to leave out and count invalid lines. The lines
+            around an invalid line are then read one by one, which is several times slower.
+        rejected: With `"skip"`, a TSV file for the invalid lines, with the columns `file, line,
+            reason, text`. It replaces an earlier file. None (default): none is written.
 
     Raises:
         ConfigError: If an option is not one of its choices, or if `rejected` is a file of another
@@ -115,7 +116,7 @@ def read_interactions(
 
 
 def _read_files(files: Sequence[Path], **options: object) -> dict[Path, list[Slice]]:
-    """Returns what `read_slices` yields of each file of a log."""
+    """Returns the slices of each file of a log."""
     seen = LogTimes()
     try:
         return {file: list(read_slices(file, seen=seen, **options)) for file in files}
@@ -126,7 +127,7 @@ def _read_files(files: Sequence[Path], **options: object) -> dict[Path, list[Sli
 
 
 def _why_none(found: Mapping[Path, Sequence[Slice]]) -> str:
-    """Returns a clause about the rejected lines of a log without interactions."""
+    """Returns a clause about the rejected lines of a log without interactions, or ""."""
     bad = [(file, one) for file, slices in found.items() for _, bad in slices for one in bad]
     if not bad:
         return ""
@@ -137,15 +138,15 @@ def _why_none(found: Mapping[Path, Sequence[Slice]]) -> str:
 
 
 def count_times(paths: Sequence[str | Path], **options: object) -> LogTimes:
-    """Counts the kinds of times of the files of a log, from which its rule follows.
+    """Counts the kinds of times in the files of a log. The counts give the rule of the log.
 
     Args:
         paths: The files.
         **options: Keywords of `read_slices`.
 
     Raises:
-        ConfigError: As `read_slices` does.
-        DataError: As `read_slices` does, except for invalid lines.
+        ConfigError: As for `read_slices`.
+        DataError: As for `read_slices`, except for invalid lines.
     """
     log = LogTimes()
     for path in paths:
@@ -165,24 +166,24 @@ def read_slices(
     """Reads a log as `read_interactions` does, in parts that fit into memory.
 
     Args:
-        path: The file; `parts_of` returns those of a log.
+        path: The file; `parts_of` returns the files of a log.
         on_error: As for `read_interactions`.
-        rule: Which numbers or dates are times. Without it, and without `seen`, the file is read
-            twice: first for its rule.
-        seen: The times of the files read before, to which those of this file are added. All are
-            accepted as long as they are of one kind.
+        rule: Which numbers or dates are times. If neither `rule` nor `seen` is given, the file is
+            read twice, first for its rule.
+        seen: The kinds of times in the files that were read before. Those of this file are added.
+            All times are accepted as long as they are of one kind.
         **options: `format`, `columns`, `names` and `separator` of `read_interactions`, and
-            `slice_bytes`: about how many bytes of text a part has. A part of a Parquet file has a
-            row for each 16 bytes, and with `is_sound` such a file is not checked before.
+            `slice_bytes`, the approximate number of bytes of text in a part. A part of a Parquet
+            file has a row for each 16 bytes. With `is_sound`, a Parquet file is not checked first.
 
     Yields:
         The frame of a part, without `timestamp` if the log has no times, and its rejected lines.
-        The type of the times can change from part to part.
+        The type of the times can differ between parts.
 
     Raises:
-        ConfigError: As `read_interactions` does.
-        DataError: As `read_interactions` does, except that a file can have no interaction.
-        MixedTimes: If the times in `seen` are not of one kind; `count_times` then gives the rule.
+        ConfigError: As for `read_interactions`.
+        DataError: As for `read_interactions`, except that a file can have no interaction.
+        MixedTimes: If the times in `seen` are of several kinds; `count_times` then gives the rule.
     """
     options = {**options, "on_error": on_error}
     if rule is None and seen is None:
@@ -214,7 +215,7 @@ def _read_parts(
     slice_bytes: int = SLICE_BYTES,
     is_sound: bool = False,
 ) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
-    """Yields what `check` returns of each part of a file."""
+    """Yields the result of `check` for each part of a file."""
     path, wanted = Path(path), wanted_columns(columns)
     kind = _format_of(path, format)
     with readable(path):

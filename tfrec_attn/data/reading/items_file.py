@@ -1,4 +1,4 @@
-"""Reads a file about the items: their ids, titles, categories, and any other columns."""
+"""Reads the table of the items: their ids, titles, categories and any other columns."""
 
 import json
 import os
@@ -24,15 +24,16 @@ def read_items(path: str | Path, item_column: str = "item_id") -> pl.DataFrame:
 
     Args:
         path: CSV, TSV or RecBole `.inter`, also `.gz` and `.zst`, or Parquet.
-        item_column: Name of the column of ids; `id` if there is no such column.
+        item_column: Name of the column of ids, or `id` if there is no such column. Default
+            `item_id`.
 
     Returns:
-        The columns as texts, first `id`, then the others in their order. Lists of Parquet are
+        The columns as texts: first `id`, then the others in their order. Lists in Parquet are
         joined by "|". Missing values are null.
 
     Raises:
-        DataError: If the file cannot be read, has no ids, or has an id that is missing or there
-            twice, or a category with a line break; the message names the line.
+        DataError: If the file cannot be read or has no ids, if an id is missing or repeated, or if
+            a category has a line break. The message names the line.
     """
     path = Path(os.path.expanduser(path))
     kind = suffix(path)
@@ -55,7 +56,7 @@ def read_items(path: str | Path, item_column: str = "item_id") -> pl.DataFrame:
 
 
 def describe(row: dict[str, str | None]) -> str:
-    """Returns the JSON of a row without its id and what is missing, "" where nothing is left."""
+    """Returns a row as JSON, without the id and missing values; "" if nothing is left."""
     told = {name: value for name, value in row.items() if name != ID and value}
     return json.dumps(told, ensure_ascii=False) if told else ""
 
@@ -79,7 +80,7 @@ def _check_ids(path: Path, ids: pl.Series, lines: list[int], unit: str) -> None:
 
 
 def _check_categories(path: Path, categories: pl.Series, lines: list[int], unit: str) -> None:
-    # A servable holds them as lines.
+    # A servable stores one category per line.
     broken = categories.str.contains("[\r\n]").fill_null(False).arg_true()
     if len(broken):
         raise DataError(
@@ -89,7 +90,7 @@ def _check_categories(path: Path, categories: pl.Series, lines: list[int], unit:
 
 
 def _text(path: Path, kind: str) -> tuple[pl.DataFrame, list[int]]:
-    """Returns the columns and the line of each row."""
+    """Returns the columns, and the line number of each row."""
     found = _records(path, kind)
     header = next(found, None)
     if header is None:

@@ -37,11 +37,11 @@ def parts_of(path: str | Path) -> list[Path]:
 
 
 def all_parts(logs: Sequence[str]) -> list[Path]:
-    """Returns the files of several logs in their order.
+    """Returns the files of several logs in order.
 
     Raises:
-        ConfigError: If a file is in two of them.
-        DataError: As `parts_of` does.
+        ConfigError: If a file is given twice.
+        DataError: As for `parts_of`.
     """
     parts = [part for log in logs for part in parts_of(log)]
     files = [part.resolve() for part in parts]
@@ -52,13 +52,13 @@ def all_parts(logs: Sequence[str]) -> list[Path]:
 
 
 def name_of(path: str | Path) -> str:
-    """Returns the name of the file or folder of a log without extensions and patterns."""
+    """Returns the name of a log: its file or folder, without extensions and patterns."""
     plain = [part for part in Path(path).parts if glob.escape(part) == part]
     return (Path(plain[-1]).name.split(".")[0] if plain else "") or "log"
 
 
 def suffix(path: Path) -> str:
-    """Returns the extension of the format, without that of a compression and in lower case."""
+    """Returns the extension of the format in lower case, ignoring `.gz` and `.zst`."""
     path = path.with_suffix("") if path.suffix.lower() in COMPRESSED else path
     return path.suffix.lower().lstrip(".")
 

@@ -1,6 +1,6 @@
-"""Checks Parquet files in a process of its own.
+"""Checks Parquet files in a separate process.
 
-A damaged file can make polars abort, or ask for more memory than there is.
+A damaged file can make polars abort, or allocate more memory than the machine has.
 """
 
 import json
@@ -13,8 +13,8 @@ from tfrec_attn.errors import DataError
 
 _SECONDS, _BYTES_PER_SECOND = 60, 1_000_000
 
-# Needs only polars. It prints a line for each file: null, or what is wrong. Its memory is limited
-# to that of the machine. If the memory is short, the kernel kills this process first.
+# The child needs only polars. It prints a line for each file: null, or the problem. It limits its
+# memory to that of the machine. If memory is short, the kernel kills the child first.
 _CHILD = """
 import json, os, resource, sys
 sys.path[:], paths, columns, rows = json.load(sys.stdin)
@@ -55,15 +55,15 @@ def require_sound(
 
     Args:
         paths: The files.
-        columns: Columns to read, if they exist; None reads all.
-        rows: Rows to read at a time; None reads all at once.
+        columns: Columns to read, if they exist. None (default): all columns.
+        rows: Number of rows to read at a time. None (default): all rows at once.
 
     Raises:
         DataError: If a file is damaged.
     """
     seconds = _SECONDS + sum(path.stat().st_size for path in paths) / _BYTES_PER_SECOND
     order = json.dumps([sys.path, [str(path) for path in paths], columns, rows])
-    # Neither the working directory nor the environment may bring in other modules.
+    # Import no modules from the working directory or the environment.
     command = [sys.executable, "-I", "-S", "-c", _CHILD]
     try:
         output = subprocess.run(

@@ -17,12 +17,12 @@ from tfrec_attn.files.readable import readable_parquet
 def parquet_slices(
     path: Path, wanted: Mapping[str, str], rows: int, rule: TimeRule
 ) -> Iterator[tuple[pl.DataFrame, list[Rejection], FileTimes]]:
-    """Yields what `check` returns of each `rows` rows.
+    """Yields the result of `check` for each part of a Parquet file.
 
     Args:
         path: The file.
-        wanted: Column of each role.
-        rows: Number of rows.
+        wanted: Role -> name of its column.
+        rows: Number of rows in a part.
         rule: As for `check`.
 
     Raises:
@@ -50,13 +50,13 @@ def require_type(path: object, name: str, role: str, dtype: pl.DataType) -> None
     """Checks that the type of a column fits its role.
 
     Args:
-        path: The table, as the message names it.
+        path: Name of the table in messages.
         name: Name of the column.
         role: Role of the column.
         dtype: Type of the column.
 
     Raises:
-        DataError: If it does not fit.
+        DataError: If the type does not fit.
     """
     text = dtype in (pl.String, pl.Categorical, pl.Enum)
     if role == "timestamp":

@@ -1,4 +1,4 @@
-"""Invalid lines of a log, and the TSV that lists them."""
+"""Invalid lines of a log, and the TSV file that lists them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,9 +14,9 @@ class Rejection(NamedTuple):
     """A line that is not a valid interaction.
 
     Attributes:
-        line: Its number, from 1.
-        reason: Why it is rejected.
-        text: Its text.
+        line: Number of the line, from 1.
+        reason: Why the line is rejected.
+        text: Text of the line. Default "".
     """
 
     line: int
@@ -25,7 +25,7 @@ class Rejection(NamedTuple):
 
 
 def begin_rejected(target: str | Path, path: object) -> None:
-    """Starts a TSV of rejections, which replaces an earlier one.
+    """Starts a TSV file of rejections, which replaces an earlier one.
 
     Raises:
         ConfigError: If the target is a file of another kind.
@@ -36,7 +36,7 @@ def begin_rejected(target: str | Path, path: object) -> None:
 
 
 def write_rejected(target: Path, path: str | Path, bad: Sequence[Rejection]) -> None:
-    """Appends a line for each rejection to a TSV: `file, line, reason, text`."""
+    """Appends a line for each rejection to a TSV file: `file, line, reason, text`."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target, "a", encoding="utf-8", newline="\n") as out:
         if not out.tell():

@@ -1,4 +1,4 @@
-"""A synthetic log with lasting tastes of users, and items that lead to other items."""
+"""A synthetic log, in which users have lasting tastes and items lead to other items."""
 
 import math
 from typing import NamedTuple
@@ -8,12 +8,12 @@ import polars as pl
 
 from tfrec_attn.errors import ConfigError
 
-_BLOCK = 8_192  # users at a time: bounds the table of what each has seen
+_BLOCK = 8_192  # users at a time, which limits the memory of the seen items
 _CLUSTER = 40  # items
 _ZIPF = 1.0
 _SECOND_TASTE = 0.3
 _FOLLOW = 0.45
-_RECENT = 3  # items that a step may follow from
+_RECENT = 3  # latest items; a step can follow from each of them
 _THEME = 16  # items
 _THEME_ZIPF = 0.5
 _NOISE = 0.05
@@ -37,24 +37,24 @@ class _World(NamedTuple):
 
 
 def synthetic(events: int = 60_000, seed: int = 2024) -> pl.DataFrame:
-    """Makes a log in which no user has an item twice; the same arguments make the same log.
+    """Generates a log in which no user has an item twice.
 
-    Each user has one or two taste clusters of items, in which popularity follows Zipf's law. Every
-    item also has a theme, independent of its cluster, and themes have a fixed order. Nearly half of
-    the steps go from one of the last three items to an item of the next theme. One step in twenty
-    goes to any item.
+    The same arguments give the same log. Each user has one or two taste clusters of items, in which
+    popularity follows Zipf's law. Every item also has a theme, independent of its cluster, and
+    themes have a fixed order. Nearly half of the steps go from one of the last three items to an
+    item of the next theme. One step in twenty goes to any item.
 
     Args:
-        events: About how many events, from 1,000. The log has events / 30 users and about
-            3.2 sqrt(events) items.
-        seed: Seed of the random numbers.
+        events: Approximate number of events, at least 1,000. The log has events / 30 users and
+            about 3.2 sqrt(events) items. Default 60,000.
+        seed: Seed of the random numbers. Default 2024.
 
     Returns:
         Columns `user_id` ("u12") and `item_id` ("i7"), String, and `timestamp`, Int64 seconds; in
         order of time.
 
     Raises:
-        ConfigError: If fewer than 1,000 events are asked for.
+        ConfigError: If `events` is less than 1,000.
     """
     if events < 1_000:
         raise ConfigError(f"data.events must be 1000 or more, got {events}.")
@@ -89,7 +89,7 @@ def _make_world(events: int, random: np.random.Generator) -> _World:
 def _histories(world: _World, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Returns the items of all users, one user after the other."""
     tastes = random.integers(0, len(world.clusters), (len(lengths), 2))
-    # Random items come before the first.
+    # The first steps follow from random items, which are not part of the history.
     path = np.zeros((len(lengths), lengths.max() + _RECENT), np.int64)
     path[:, :_RECENT] = random.integers(0, world.clusters.size, (len(lengths), _RECENT))
     seen = np.zeros((len(lengths), world.clusters.size), bool)
@@ -109,9 +109,9 @@ def _unseen(
     active: np.ndarray,
     random: np.random.Generator,
 ) -> np.ndarray:
-    """Draws an item that the user has not seen for each active user.
+    """Draws an item for each active user that the user has not seen.
 
-    It is drawn again until it is new, after some tries from all items.
+    Items that the user has seen are drawn again, after some tries from all items.
     """
     chosen, again, tries = np.zeros(len(active), np.int64), np.arange(len(active)), 0
     while len(again):
@@ -128,7 +128,7 @@ def _unseen(
 def _draw(
     world: _World, tastes: np.ndarray, recent: np.ndarray, random: np.random.Generator
 ) -> np.ndarray:
-    """Draws an item for each user, given the user's clusters [B, 2] and last items [B, R]."""
+    """Draws an item for each user from the user's clusters [B, 2] and last items [B, R]."""
     each, size = np.arange(len(tastes)), len(tastes)
     taste = tastes[each, (random.random(size) < _SECOND_TASTE).astype(int)]
     liked = world.clusters[taste, _choose(_zipf(_CLUSTER, _ZIPF), size, random)]
@@ -153,7 +153,7 @@ def _choose(shares: np.ndarray, size: int, random: np.random.Generator) -> np.nd
 def _times(lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Returns ascending times of each user, in seconds.
 
-    Pauses are minutes within a visit and days between two visits. Each user has an own first day.
+    Pauses are minutes within a visit and days between two visits. Users start on different days.
     """
     total = lengths.sum()
     gaps = np.where(

@@ -1,6 +1,6 @@
 """Text formats of a log, and an exact reader of their lines.
 
-The exact reader is slower than polars, but it knows the number and the text of every line.
+The exact reader is slower than polars, but gives the number and the text of every line.
 """
 
 import csv
@@ -21,7 +21,7 @@ from backports import zstd
 from tfrec_attn.errors import ConfigError, DataError
 
 LONGEST_RECORD = 1 << 20  # bytes; limits the memory for a file that is not a log
-# What the error handler "surrogateescape" makes of a byte that is not UTF-8.
+# The error handler "surrogateescape" turns bytes that are not UTF-8 into these characters.
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 DAMAGES = (EOFError, zlib.error, gzip.BadGzipFile, zstd.ZstdError)
@@ -37,10 +37,10 @@ class TextFormat:
 
     Attributes:
         separator: Separator of the fields.
-        quoted: Whether a field can be in double quotes, and then hold separators, line breaks and
-            doubled quotes.
-        typed: Whether column names in the header have a type, as in `user_id:token`.
-        names: Column names of a format without a header; None reads them from the first line.
+        quoted: Whether a field can be in double quotes, and then have separators, line breaks and
+            doubled quotes. Default False.
+        typed: Whether column names in the header have a type, as in `user_id:token`. Default False.
+        names: Column names of a format without a header. None (default): the first line has them.
     """
 
     separator: str
@@ -52,10 +52,10 @@ class TextFormat:
         """Returns the same format with another separator.
 
         Args:
-            separator: A name in `SEPARATORS` or the character itself; None changes nothing.
+            separator: A name in `SEPARATORS` or a character. None: the separator of the format.
 
         Raises:
-            ConfigError: If it is neither.
+            ConfigError: If the separator is neither.
         """
         if separator is None:
             return self
@@ -82,14 +82,14 @@ TEXT_FORMATS = {
 
 
 class Record(NamedTuple):
-    """A record of a text log, one line or several.
+    """A record of a text log, one line or several lines.
 
     Attributes:
-        line: Its first line, from 1.
-        end: Its last line.
-        text: Its text in the file.
-        fields: Its fields, empty if there is a problem.
-        problem: Why it has no fields, or None.
+        line: Number of the first line, from 1.
+        end: Number of the last line.
+        text: Text in the file.
+        fields: The fields of the record; invalid if there is a problem.
+        problem: Why the fields are invalid, or None (default).
     """
 
     line: int
@@ -100,7 +100,7 @@ class Record(NamedTuple):
 
 
 class UnclosedQuote(DataError):
-    """A text ends inside quotes."""
+    """Raised if a text ends inside quotes."""
 
 
 def records(path: Path, text: bytes, before: int, text_format: TextFormat) -> Iterator[Record]:
@@ -108,7 +108,7 @@ def records(path: Path, text: bytes, before: int, text_format: TextFormat) -> It
 
     Args:
         path: The log, for messages.
-        text: A part of it that starts with a record.
+        text: A part of the log that starts with a record.
         before: Number of lines of the log before the text.
         text_format: Format of the log.
 
@@ -123,9 +123,9 @@ def records(path: Path, text: bytes, before: int, text_format: TextFormat) -> It
 
 
 def has_sound_quotes(text: bytes, separator: str) -> bool:
-    """Returns whether the quotes of a CSV text are where they should be.
+    """Returns whether the quotes of a CSV text are in valid places.
 
-    An opening quote starts a field. A closing quote ends it, or is half of a doubled quote.
+    An opening quote starts a field. A closing quote ends a field, or is half of a doubled quote.
     """
     starts, ends = (
         np.isin(np.arange(256), list(f'{separator}\n"{more}'.encode())) for more in ("", "\r")
@@ -139,16 +139,16 @@ def has_sound_quotes(text: bytes, separator: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """Returns a text on one line without tabs; bytes that are not UTF-8 become `\\xff`."""
+    """Returns a text on one line without tabs; a byte that is not UTF-8 becomes such as `\\xff`."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return readable.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 
 
 @contextmanager
 def open_bytes(path: Path) -> Iterator[BinaryIO]:
-    """Opens a file, and decompresses it if its first bytes are those of gzip or Zstandard.
+    """Opens a file, and decompresses it if it begins as gzip or Zstandard files do.
 
-    A damaged file raises one of `DAMAGES` when it is read.
+    Reading a damaged file raises one of `DAMAGES`.
     """
     with open(path, "rb") as stream:
         magic = stream.read(len(_ZSTD_MAGIC))
@@ -164,17 +164,20 @@ def open_bytes(path: Path) -> Iterator[BinaryIO]:
 
 
 def text_size(path: Path, most: int) -> int:
-    """Returns the bytes of a file as text, of which no more than a block is in memory.
+    """Returns the size of a file in bytes, after decompression.
+
+    Only one block at a time is in memory.
 
     Args:
         path: The file.
-        most: A compressed file is read up to here; a greater result says that it has more.
+        most: A compressed file is read until its size is above this number. A greater result means
+            that the file can be still larger.
     """
     size = 0
     with open_bytes(path) as stream:
         if isinstance(stream, io.BufferedReader):
             return os.fstat(stream.fileno()).st_size
-        # What reads the file says how it is damaged.
+        # The reader of the file reports the damage.
         with suppress(*DAMAGES):
             while size <= most and (block := stream.read(_BLOCK)):
                 size += len(block)

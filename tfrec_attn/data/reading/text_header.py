@@ -1,4 +1,4 @@
-"""The columns of a text log: found in its header, or named by the configuration."""
+"""The columns of a text log, from its header or from the configuration."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +27,7 @@ def open_text(
     Args:
         path: The file.
         kind: A name in `TEXT_FORMATS`.
-        wanted: Column of each role.
+        wanted: Role -> name of its column.
         names: Names of all columns of a file without a header, or None.
         separator: As for `TextFormat.separated_by`.
 
@@ -58,7 +58,7 @@ def open_text(
 
 
 def _other_separator(separator: str, header: str, names: set[str]) -> str:
-    """Returns a remedy if the header has all names between other separators, else nothing."""
+    """Returns a remedy if the header has all names with another separator, else ""."""
     for name, other in SEPARATORS.items():
         fields = {field.strip(' "') for field in header.split(other)}
         if other != separator and fields >= names:

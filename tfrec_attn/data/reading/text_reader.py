@@ -1,4 +1,4 @@
-"""Reads the columns of a text log: with polars, or line by line if something is wrong."""
+"""Reads the columns of a text log with polars, or line by line if polars cannot read it exactly."""
 
 import codecs
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from tfrec_attn.data.reading.time_rule import FileTimes, TimeRule
 from tfrec_attn.errors import DataError
 
 _CHUNK = 100_000
-_WIDEST = 1_000  # columns that polars is asked for
+_WIDEST = 1_000  # columns; wider logs are read line by line
 _MOST_BAD = 1_000_000
 _BOM = codecs.BOM_UTF8.decode()
 
@@ -29,10 +29,10 @@ class TextSource:
 
     Attributes:
         path: The file, plain or compressed.
-        text_format: Its format.
+        text_format: Format of the file.
         names: Name of every column.
-        positions: Position of each column to read, by its name in the result.
-        header: The last line of the header, 0 if there is none.
+        positions: Name in the result -> position of the column, for each column to read.
+        header: Number of the last line of the header; 0 if there is none.
     """
 
     path: Path
@@ -42,12 +42,12 @@ class TextSource:
     header: int
 
     def slices(self, skip: bool, rule: TimeRule, size: int) -> Iterator[Checked]:
-        """Yields what `check` returns of each part of about `size` bytes.
+        """Yields the result of `check` for each part of the log.
 
         Args:
-            skip: Whether to find all rejected lines, and not only the first.
+            skip: Whether to find all rejected lines, or only the first.
             rule: As for `check`.
-            size: Bytes of a part.
+            size: Approximate size of a part in bytes.
         """
         good = bad = 0
         for part in cut(self.path, self.text_format, size):
@@ -62,7 +62,7 @@ class TextSource:
             yield frame, wrong, times
 
     def require_log(self, good: int, bad: int, last: Rejection) -> None:
-        """Checks that most lines up to the last rejected one are interactions, if many are not."""
+        """Raises DataError if over a million lines, and most lines so far, are not interactions."""
         if bad > max(_MOST_BAD, good):
             raise DataError(
                 f"{self.path}: {bad} of the first {last.line} lines are not interactions, "
@@ -71,7 +71,7 @@ class TextSource:
 
 
 def _with_polars(source: TextSource, part: Part) -> pl.DataFrame | None:
-    """Returns the columns as strings, or None if the exact reader is needed."""
+    """Returns the columns to read as strings, or None if the exact reader is needed."""
     text = part.text[end_of_lines(part.text, source.header - part.before) :]
     if not text:
         return pl.DataFrame(schema=dict.fromkeys(source.positions, pl.String))
@@ -88,8 +88,8 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
     fields = [f"c{number}" for number in range(step * (len(source.names) - 1) + 1)]
     fillers = [name for number, name in enumerate(fields) if number % step]
     wanted = {name: pl.col(fields[step * index]) for name, index in source.positions.items()}
-    # `seen` keeps every column in the plan: polars finds a line with too many fields only if it
-    # parses all of them.
+    # `seen` uses every column, so that polars parses all of them. Only then does it find a line
+    # with too many fields.
     checks = {
         "short": pl.col(fields[-1]).is_null(),
         "filled": pl.any_horizontal(False, *(pl.col(name).is_not_null() for name in fillers)),
@@ -114,7 +114,7 @@ def _part_with_polars(source: TextSource, text: bytes) -> pl.DataFrame | None:
 
 
 def _may_be_header(source: TextSource, text: bytes, wanted: Mapping[str, pl.Expr]) -> pl.Expr:
-    """Marks lines whose user and item are both names of columns, in any case."""
+    """Returns which lines can be a header: user and item are names of columns, ignoring case."""
     ids = ("user_id", "item_id")
     names = [name.lower() for name in source.names]
     id_names, lowered = [names[source.positions[name]] for name in ids], text.lower()
@@ -150,9 +150,9 @@ def _records(source: TextSource, part: Part) -> Iterator[Record]:
 def _events_of(
     source: TextSource, skip: bool, bad: list[Rejection], rows: Iterator[Record]
 ) -> Iterator[tuple]:
-    """Yields the line and the fields to read of each event, and appends other records to `bad`.
+    """Yields line and fields of each event, and appends the other records to `bad`.
 
-    Unless `skip`, it ends at the first of these.
+    Unless `skip` is set, it ends at the first of the other records.
     """
     names = {one: f"{name}s" for name, one in SEPARATORS.items()}
     separator = names.get(source.text_format.separator, repr(source.text_format.separator))
@@ -175,7 +175,7 @@ def _events_of(
 
 
 def _is_header(source: TextSource, row: Record) -> bool:
-    """Returns whether a record of the right length repeats the header, in any case."""
+    """Returns whether a record of the right length repeats the header, ignoring case."""
     fields = [name.lower() for name in source.text_format.column_names(row)]
     names = [name.lower() for name in source.names]
     user, item = (source.positions[name] for name in ("user_id", "item_id"))
@@ -194,7 +194,7 @@ def _is_header(source: TextSource, row: Record) -> bool:
 
 
 def _with_texts(source: TextSource, wrong: Sequence[Rejection], part: Part) -> list[Rejection]:
-    """Adds the texts of rejected lines, in a second pass, so that the first keeps no texts."""
+    """Adds the texts of rejected lines in a second pass, because the first pass keeps no texts."""
     lines = {entry.line for entry in wrong}
     texts = {row.line: row.text for row in _records(source, part) if row.line in lines}
     return [entry._replace(text=texts[entry.line]) for entry in wrong]

@@ -1,4 +1,4 @@
-"""Cuts a text log into parts of whole records, which each fit into memory."""
+"""Cuts a text log into parts of whole records that fit into memory."""
 
 import codecs
 import gzip
@@ -29,9 +29,8 @@ class Part(NamedTuple):
     """A part of a text log.
 
     Attributes:
-        before: Number of lines before it.
-        text: Whole records, all of which end in a line break, without the byte-order mark of the
-            file.
+        before: Number of lines of the log before the part.
+        text: Whole records. Each ends in a line break. The byte-order mark of the file is removed.
         sound: Whether the quotes can be paired without the exact reader.
     """
 
@@ -45,8 +44,8 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
 
     Args:
         path: The log, plain or compressed.
-        text_format: Its format.
-        size: About how many bytes a part has.
+        text_format: Format of the log.
+        size: Approximate size of a part in bytes. Default 16 MiB.
 
     Raises:
         DataError: If the compressed stream is damaged or truncated, if a record is too long, or if
@@ -75,7 +74,7 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
         text = rest if rest.endswith(b"\n") else rest + b"\n"
         part = _whole_records(path, text, before, text_format)
         if len(part.text) < len(rest):
-            # Either the exact reader finds where a quote opens, or there is none.
+            # The exact reader raises an error for a quote that never closes.
             part = Part(before, text, False)
             deque(records(path, part.text, before, text_format), 0)
         yield part
@@ -84,11 +83,11 @@ def cut(path: Path, text_format: TextFormat, size: int = SLICE_BYTES) -> Iterato
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
     """Yields blocks of lines with at least `size` bytes each.
 
-    If the stream is damaged, the lines before the damage come first.
+    If the stream is damaged, the text before the damage is yielded before the error is raised.
     """
     pieces, there = [], 0
     try:
-        # The pieces do not depend on the size, so that a stream always breaks off at the same byte.
+        # A fixed size of pieces makes a damaged stream break off at the same byte for any `size`.
         while piece := stream.read1(_PIECE):
             begin = 0
             while end := piece.find(b"\n", begin + max(0, size - there - 1)) + 1:
@@ -108,7 +107,7 @@ def first_record(path: Path, text_format: TextFormat) -> Record | None:
     """Returns the first record of a log, which can be a header, or None if the log is empty.
 
     Raises:
-        DataError: As `cut` does.
+        DataError: As for `cut`.
     """
     for part in cut(path, text_format, _FIRST):
         for record in records(path, part.text, part.before, text_format):
@@ -117,7 +116,7 @@ def first_record(path: Path, text_format: TextFormat) -> Record | None:
 
 
 def _refuse_long_lines(path: Path, text: bytes, lines: int) -> None:
-    """Raises a DataError if a line of a text is too long."""
+    """Raises DataError if a line of a text is too long."""
     begin = 0
     while len(text) - begin > LONGEST_RECORD:
         end = text.rfind(b"\n", begin, begin + LONGEST_RECORD) + 1
@@ -150,7 +149,7 @@ def _whole_records(path: Path, text: bytes, before: int, text_format: TextFormat
 
 
 def end_of_lines(text: bytes, count: int) -> int:
-    """Returns where the first `count` lines of a text end."""
+    """Returns the index at which the first `count` lines of a text end."""
     end = 0
     while count > 0 and end < len(text):
         end, count = text.index(b"\n", end) + 1, count - 1

@@ -1,4 +1,4 @@
-"""Parses the cells of a column as times: numbers, and dates in seconds since 1970."""
+"""Parses the cells of a column as times: numbers, or dates in seconds since 1970."""
 
 from typing import NamedTuple
 
@@ -18,12 +18,14 @@ _ISO_LAYOUTS = (
 
 
 class Parsed(NamedTuple):
-    """The cells of a column as times, null where a cell is not one.
+    """The cells of a column as times.
 
     Attributes:
-        numbers: Int64, or Float64 if some have fractions.
-        dates: Seconds since 1970 in the same way, or None if no cell is a date.
-        whole: The numbers and dates without a fraction as Int64, or None if no time has a fraction.
+        numbers: Int64, or Float64 if some have fractions; null where a cell is not a number.
+        dates: Seconds since 1970, Int64, or Float64 if some have fractions; null where a cell is
+            not a date. None (default): no cell is a date.
+        whole: The numbers and dates without a fraction, Int64. None (default): no time has a
+            fraction.
     """
 
     numbers: pl.Series
@@ -31,7 +33,7 @@ class Parsed(NamedTuple):
     whole: pl.Series | None = None
 
     def narrow(self, times: pl.Series, stays: pl.Series) -> pl.Series:
-        """Returns the times that stay, as Int64 if none of these has a fraction."""
+        """Returns the times where `stays` is True, as Int64 if none of these has a fraction."""
         times = times.filter(stays)
         whole = None if self.whole is None else self.whole.filter(stays)
         return times if whole is None or whole.null_count() else whole
@@ -59,7 +61,7 @@ def parse(raw: pl.Series) -> Parsed:
 
 
 def _together(integers: pl.Series, numbers: pl.Series | None, micros: pl.Series | None) -> Parsed:
-    """Combines whole numbers, all numbers (None: none has a fraction) and dates (or None)."""
+    """Combines integers, all numbers (None if no number has a fraction) and dates (or None)."""
     dates, whole = None, integers
     if micros is not None:
         dates, is_whole = micros // 1_000_000, micros % 1_000_000 == 0
@@ -70,7 +72,7 @@ def _together(integers: pl.Series, numbers: pl.Series | None, micros: pl.Series 
 
 
 def finite(numbers: pl.Series) -> pl.Series:
-    """Returns numbers with null for those that are not finite."""
+    """Replaces numbers that are not finite by null."""
     return pl.select(pl.when(numbers.is_finite()).then(numbers)).to_series()
 
 

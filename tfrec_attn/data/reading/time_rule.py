@@ -1,12 +1,13 @@
 """The rule that decides which numbers or dates of a log are times, for every reader.
 
-The times of a file are its numbers or its ISO 8601 dates, whichever are more, and a log has one
-unit. Numbers from 100,000,000 count from 1970, and their size tells whether in seconds,
-milliseconds, microseconds or nanoseconds. Smaller numbers are a counter, such as 0, 1, 2, ... Two
-neighbouring units count as one if there is no gap of a factor of ten between their numbers, as in a
-long counter, or in times of the early seventies. The unit of most numbers is that of the log.
-Everything else is not a time: numbers of another unit, 0 among times that count from 1970, and
-negative numbers. Dates are seconds since 1970, and can be earlier.
+- The times of a file are its numbers or its ISO 8601 dates, whichever are more.
+- A log has one unit, that of most of its numbers. Numbers from 100,000,000 count from 1970; their
+  size decides between seconds, milliseconds, microseconds and nanoseconds. Smaller numbers are a
+  counter, such as 0, 1, 2, ...
+- Two neighbouring units are one unit if there is no gap of a factor of ten between their numbers,
+  as in a long counter, or in times of the early seventies.
+- Numbers of another unit, 0 among times that count from 1970, and negative numbers are not times.
+- Dates are seconds since 1970, and can be earlier.
 """
 
 from collections.abc import Mapping
@@ -17,7 +18,7 @@ import polars as pl
 
 from tfrec_attn.data.reading.time_parsing import Parsed, parse
 
-# Ticks of each unit of time in a second, and the smallest number of the unit, always in 1973.
+# Unit -> (ticks in a second, smallest number of the unit, a time in 1973).
 UNITS = {
     "seconds": (1, 1e8),
     "milliseconds": (10**3, 1e11),
@@ -33,13 +34,13 @@ _SHOWN = 60
 
 @dataclass
 class FileTimes:
-    """The kinds of times in a file, or in a part of one.
+    """The kinds of times in a file or in a part of a file.
 
     Attributes:
-        dates: Number of dates.
-        numbers: Number of numbers.
-        zeros: Number of zeros among them.
-        counts: Numbers of each unit; the first unit is the counter.
+        dates: How many cells are dates.
+        numbers: How many cells are numbers.
+        zeros: How many cells are 0.
+        counts: How many numbers each unit has; the first unit is the counter.
         low: The smallest number of each unit.
         high: The largest number of each unit.
     """
@@ -88,7 +89,7 @@ class FileTimes:
 
     @property
     def has_dates(self) -> bool:
-        """Whether the times of the file are its dates; 0 and negative numbers do not count."""
+        """Whether the file has more dates than positive numbers, so that its times are dates."""
         return self.dates > sum(self.counts)
 
     def rule(self) -> "TimeRule":
@@ -107,10 +108,10 @@ class FileTimes:
 class TimeRule:
     """Which numbers or dates of a file are times.
 
-    Units are numbered; 0 is the counter.
+    Units are given by their index; 0 is the counter.
 
     Attributes:
-        dates: Whether the times are dates, and not numbers.
+        dates: Whether the times are dates, not numbers.
         first: First unit of the log.
         last: Last unit of the log.
         unit: Unit of most times.
@@ -127,7 +128,7 @@ class TimeRule:
         return self.first <= _SECONDS <= self.last
 
     def times(self, parsed: Parsed) -> pl.Series:
-        """Returns the times of a column, null where a cell is not one."""
+        """Returns the times of a column, null where a cell is not a time."""
         if self.dates:
             if parsed.dates is not None and self.fits_seconds:
                 return parsed.dates
@@ -141,7 +142,7 @@ class TimeRule:
         return pl.select(pl.when(inside).then(numbers)).to_series()
 
     def reasons(self, raw: pl.Series) -> list[str]:
-        """Returns why each of some cells is not a time."""
+        """Returns for each cell why it is not a time."""
         parsed = parse(raw)
         dates = [None] * len(raw) if parsed.dates is None else parsed.dates
         return [self._reason(*cell) for cell in zip(raw, parsed.numbers, dates, strict=True)]
@@ -170,7 +171,7 @@ class TimeRule:
 
 
 class _AnyTime(TimeRule):
-    """Accepts every number and every date, as long as the rule is not known."""
+    """Accepts every number and every date, while the rule is not known yet."""
 
     def times(self, parsed: Parsed) -> pl.Series:
         if parsed.dates is None:
@@ -182,14 +183,14 @@ ANY = _AnyTime(False, 0, len(_NAMES) - 1, 0)
 
 
 class MixedTimes(Exception):
-    """The times read so far are not of one kind, so that only the whole log gives the rule."""
+    """Raised if the times so far are of several kinds; then only the whole log gives the rule."""
 
 
 class LogTimes:
     """The kinds of times in the files of a log, and the rule that follows from them.
 
     Args:
-        files: Kinds of each file by its path; `add` adds more.
+        files: Path of a file -> its kinds of times; `add` adds more. None (default): no files.
     """
 
     def __init__(self, files: Mapping[str, FileTimes] | None = None):
@@ -207,14 +208,14 @@ class LogTimes:
         self._rule = None
 
     def to_dict(self, file: str) -> dict[str, object] | None:
-        """Returns the times of a file as keywords of `FileTimes`, or None if none were added."""
+        """Returns the kinds of times of a file as keywords of `FileTimes`, or None if unknown."""
         return asdict(self._files[file]) if file in self._files else None
 
     def require_one_kind(self) -> None:
         """Checks that all numbers and dates are times by the rule that follows from them.
 
         Raises:
-            MixedTimes: If one is not.
+            MixedTimes: If a number or a date is not a time.
         """
         if self._is_mixed or self._parts.misfits(_rule_of_numbers(self._parts)):
             raise MixedTimes
@@ -228,7 +229,7 @@ class LogTimes:
 
 
 def _as_numbers(found: FileTimes) -> FileTimes:
-    """Returns dates as seconds, next to the counter, so that a log can have both."""
+    """Counts the dates of a file as seconds, next to the counter, so that a log can have both."""
     if not found.has_dates:
         return found
     result = FileTimes(numbers=found.dates)
@@ -246,7 +247,7 @@ def _rule_of_numbers(total: FileTimes) -> TimeRule:
 
 
 def _groups(found: FileTimes) -> list[tuple[int, int]]:
-    """Returns the first and the last unit of each group of units that count as one."""
+    """Returns the first and the last unit of each group of units that form one unit."""
     groups: list[tuple[int, int]] = []
     for unit, count in enumerate(found.counts):
         if not count:

@@ -1,1 +1,1 @@
-"""From interactions to encoded, filtered and split sequences."""
+"""Turns interactions into encoded, filtered and split sequences."""

@@ -1,4 +1,4 @@
-"""Exact copies of an event: equal user, item and time, and equal type where types are read."""
+"""Exact copies of an event: the same user, item and time, and the same type if types are read."""
 
 import numpy as np
 import polars as pl
@@ -7,18 +7,18 @@ from tfrec_attn.errors import counted
 
 
 def without_copies(frame: pl.DataFrame) -> pl.DataFrame:
-    """Keeps the first of the events that are exact copies of each other."""
+    """Drops the exact copies of an event, except the first."""
     names = [name for name in ("user_id", "item_id", "timestamp", "event") if name in frame.columns]
     return frame.unique(subset=names, keep="first", maintain_order=True)
 
 
 def count_copies(users: np.ndarray, times: np.ndarray, *others: np.ndarray) -> int:
-    """Counts the events that are copies of an earlier one.
+    """Counts the events that are exact copies of an earlier event.
 
     Args:
-        users: User of each event, in order of user and time.
+        users: User of each event. Events are in order of user and time.
         times: Time of each event.
-        *others: Item of each event, and its type where types are read.
+        *others: Item of each event, and its type if types are read.
     """
     tied = np.zeros(len(users), bool)
     tied[1:] = (users[1:] == users[:-1]) & (times[1:] == times[:-1])

@@ -1,4 +1,4 @@
-"""From a log to integer sequences: frequency filter, vocabularies, order by user and time."""
+"""Encodes a log as integer sequences: frequency filter, vocabularies, order by user and time."""
 
 import functools
 import hashlib
@@ -23,11 +23,11 @@ class Sequences:
     Attributes:
         items: Item index 1..N of each event, int32 [E].
         offsets: The events of user row u are `items[offsets[u]:offsets[u + 1]]`, int64 [M + 1].
-            Rows count from 0; the index in the vocabulary is u + 1.
+            Rows count from 0. The index of the user in the vocabulary is u + 1.
         timestamps: Time of each event, int64 or float64 [E], ascending within a user.
         user_vocabulary: Ids of the users.
         item_vocabulary: Ids of the items.
-        weights: Weight of each event as a training target, float32 [E], above 0. None means that
+        weights: Weight of each event as a training target, float32 [E], above 0. None (default):
             all weights are equal.
     """
 
@@ -57,14 +57,14 @@ class Sequences:
 
     @functools.cached_property
     def first_occurrences(self) -> np.ndarray:
-        """Which events are a user's first with their item, bool [E]."""
+        """Whether an event is the user's first event with its item, bool [E]."""
         keys = self.users().astype(np.int64) * (self.num_items + 1) + self.items
         first = np.zeros(len(keys), bool)
         first[np.unique(keys, return_index=True)[1]] = True
         return first
 
     def time_gaps(self) -> np.ndarray:
-        """Returns the time since the user's previous event, float32 [E]; infinite for the first."""
+        """Returns the time since the user's previous event, float32 [E]; inf for the first one."""
         times, starts = self.timestamps, self.offsets[:-1]
         gaps = np.full(len(times), np.inf, np.float32)
         gaps[1:] = times[1:] - times[:-1]
@@ -72,7 +72,7 @@ class Sequences:
         return gaps
 
     def statistics(self) -> Statistics:
-        """Returns the size of the log; ids of the vocabularies without an event do not count."""
+        """Returns the size of the log, without ids of the vocabularies that have no event."""
         users = int(np.count_nonzero(self.lengths))
         return Statistics(len(self.items), users, int(np.count_nonzero(np.bincount(self.items))))
 
@@ -80,9 +80,9 @@ class Sequences:
 def checksum(sequences: Sequences) -> str:
     """Returns the SHA-256 of an encoded log.
 
-    It depends on what was read, filtered and put in order, not on the file that it was read from.
-    The parts are the ids of the items and of the users in order, the offsets, and the items of all
-    events; where events have weights, these are a fifth part. Each part is hashed as its size in
+    The checksum depends on the filtered and ordered events, not on the file that they come from. It
+    has four parts: the ids of the items, the ids of the users, the offsets, and the items of all
+    events. If events have weights, these are a fifth part. Each part is hashed as its size in
     bytes, int64, and its bytes: ids as UTF-8 lines, offsets as int64, items as int32, weights as
     float32, all little-endian.
     """
@@ -109,20 +109,20 @@ def encode_log(
 ) -> tuple[Sequences, FilterReport]:
     """Filters a log until every user and item has enough events, and encodes it as sequences.
 
-    Indices follow the first appearance in the filtered log, after those of `known`. Events are
-    ordered by user, then time, then their place in the log.
+    New ids get indices after those of `known`, in the order of their first appearance in the
+    filtered log. Events are ordered by user, then by time, then by their place in the log.
 
     Args:
         frame: Columns `user_id`, `item_id` and `timestamp`, as `read_interactions` returns them,
-            `event` where types are read, and `weight` where events have weights.
-        min_user_events: Fewest events of a user that stays.
-        min_item_events: Fewest events of an item that stays.
-        known: Vocabularies of users and items to extend. Their ids keep their indices, also those
-            without an event in the log.
-        sessions: Whether the users are sessions `USER#N`.
+            `event` if types are read, and `weight` if events have weights.
+        min_user_events: Fewest events of a user that stays. Default 1.
+        min_item_events: Fewest events of an item that stays. Default 1.
+        known: Vocabularies of users and items to extend. Their ids keep their indices, even without
+            an event in the log. None (default): new vocabularies.
+        sessions: Whether the users are sessions `USER#N`. Default False.
 
     Returns:
-        The sequences, and what the frequency filter left.
+        The sequences, and the report of the frequency filter.
 
     Raises:
         DataError: If the filter leaves nothing.
@@ -165,7 +165,7 @@ def nothing_left(min_user_events: int, min_item_events: int, before: Statistics)
 def _indexed(
     ids: pl.Series, codes: np.ndarray, known: Vocabulary | None
 ) -> tuple[Vocabulary, np.ndarray]:
-    """Returns a vocabulary that extends the known one, and each event's row in it, int32 [E]."""
+    """Returns a vocabulary that extends `known`, and the row of each event in it, int32 [E]."""
     if known is None:
         return Vocabulary(ids), codes
     vocabulary = known.extended(ids)
@@ -174,7 +174,7 @@ def _indexed(
 
 def by_user_and_time(events: pl.DataFrame, user: str) -> pl.DataFrame:
     """Returns events sorted by a column of users and by `timestamp`; ties keep their order."""
-    # Most logs are in the order of time, and a sort by one key takes a third of the time.
+    # Most logs are sorted by time, and a sort by one key takes a third of the time.
     keys = [user] if events["timestamp"].is_sorted() else [user, "timestamp"]
     return events.sort(keys, maintain_order=True)
 
@@ -185,7 +185,7 @@ def _in_order(
     others: pl.DataFrame,
     vocabularies: tuple[Vocabulary, Vocabulary],
 ) -> tuple[Sequences, int]:
-    """Returns the sequences, and how many events are copies of another."""
+    """Returns the sequences, and how many events are copies of another event."""
     events = others.with_columns(user=pl.Series(users), item=pl.Series(items))
     events = by_user_and_time(events, "user")
     lengths = np.bincount(users, minlength=len(vocabularies[0]))

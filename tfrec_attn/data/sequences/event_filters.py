@@ -1,4 +1,4 @@
-"""Event filters of a configuration: which events of a log count, and what is one sequence."""
+"""Event filters of a configuration: which events of a log stay, and how they form sequences."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from tfrec_attn.errors import ConfigError, DataError, counted, nearest
 
 @dataclass(frozen=True)
 class EventFilterReport:
-    """What the event filters did to a log; None for a filter that is not configured.
+    """What the event filters did to a log; an attribute is None if its filter is not configured.
 
     Attributes:
         events: Events that were read.
         low_ratings: Events dropped by `data.min_rating`.
-        other_types: Events dropped by `data.event_types` or by a weight of 0, by type.
-        weights: Weights of the types that stay.
+        other_types: Event type -> events dropped by `data.event_types` or by a weight of 0.
+        weights: Event type that stays -> its weight.
         unified: Events with an id that `data.ids=unify` changed.
-        missing_ids: Events dropped by `data.missing_ids=drop`, by word.
+        missing_ids: Word for a missing id -> events dropped by `data.missing_ids=drop`.
         duplicates: Events dropped by `data.duplicates=drop`.
         sessions: Sequences made by `data.session_gap`.
         repeats: Events dropped by `data.repeats=collapse`.
@@ -80,7 +80,7 @@ def has_event_filters(data: Data) -> bool:
 
 
 class EventFilter:
-    """Filters on single events: ids, ratings and then types, of a log that can come in parts.
+    """Filters single events by ids, ratings and types, in this order; the log can come in parts.
 
     Args:
         data: The keys `ids`, `missing_ids`, `min_rating`, `event_types` and `event_weights`.
@@ -93,14 +93,14 @@ class EventFilter:
 
     @property
     def events(self) -> int:
-        """Number of events before the filters, so far."""
+        """Number of events so far, before the filters."""
         return self._numbers["events"]
 
     def __call__(self, frame: pl.DataFrame) -> pl.DataFrame:
         """Filters a part of the log.
 
         Returns:
-            The events that stay, with a column `weight` (Float32) where types have weights.
+            The events that stay, with a column `weight` (Float32) if types have weights.
 
         Raises:
             ConfigError: If the log was read without the column that a filter needs.
@@ -122,18 +122,18 @@ class EventFilter:
         return frame
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Returns what was counted so far, for `add` of another filter."""
+        """Returns the counts so far, for `add` of another filter."""
         counts = {"numbers": self._numbers, "types": self._types, "missing": self._missing}
         return {name: dict(count) for name, count in counts.items()}
 
     def add(self, counts: Mapping[str, Mapping[str, int]]) -> None:
-        """Adds what a filter of the same configuration counted in other parts of the log."""
+        """Adds the counts of a filter with the same configuration, for other parts of the log."""
         self._numbers.update(counts["numbers"])
         self._types.update(counts["types"])
         self._missing.update(counts["missing"])
 
     def report(self) -> EventFilterReport:
-        """Returns what was done to all parts.
+        """Returns the report on all parts.
 
         Raises:
             DataError: If a type is not in the log, or if nothing is left.
@@ -190,7 +190,7 @@ class EventFilter:
         return frame.with_columns(weight=weight)
 
     def _weight(self, name: str) -> float:
-        """Returns the weight of a type, 0 where its events are dropped."""
+        """Returns the weight of a type; 0 if its events are dropped."""
         types, weights = self._data.event_types, self._data.event_weights
         if types is not None and name not in types:
             return 0.0
@@ -216,7 +216,7 @@ def filter_sequences(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, dic
         data: The keys `duplicates`, `session_gap` and `repeats`.
 
     Returns:
-        The events that stay, and what was done, as attributes of `EventFilterReport`.
+        The events that stay, and attributes of `EventFilterReport` with their values.
     """
     found = {}
     if data.duplicates == "drop":
@@ -242,9 +242,9 @@ def filter_events(frame: pl.DataFrame, data: Data) -> tuple[pl.DataFrame, EventF
             `duplicates`, `session_gap` and `repeats`.
 
     Returns:
-        The log without the dropped events, in its order, and what was done, None without filters.
-        With filters the columns are `user_id`, `item_id` and `timestamp`, `event` where types were
-        read, and `weight` where they have weights.
+        The log without the dropped events, in its order, and the report, or None without filters.
+        With filters, the columns are `user_id`, `item_id` and `timestamp`, `event` if types were
+        read, and `weight` if they have weights.
 
     Raises:
         ConfigError: If the log was read without the column that a filter needs.

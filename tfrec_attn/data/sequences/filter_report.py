@@ -37,13 +37,13 @@ class FilterReport:
 
     Attributes:
         before: Size before the frequency filter.
-        after: Size after it.
+        after: Size after the frequency filter.
         min_user_events: Fewest events of a user that stays.
         min_item_events: Fewest events of an item that stays.
-        selection: What the event filters did, or None where there are none.
-        duplicates: Events after the filter that are exact copies of another, or None where the
-            log has no times.
-        ids: Problems with the ids before the filter, or None where they were not checked.
+        selection: Report of the event filters, or None (default) if there are none.
+        duplicates: Number of events after the filter that are exact copies of another event, or
+            None (default) if the log has no times.
+        ids: Problems with the ids before the filter, or None (default) if they were not checked.
     """
 
     before: Statistics

@@ -1,4 +1,4 @@
-"""The held-out events of a split in raw ids: a file that a run saves, and reads without the log."""
+"""A file with the held-out events of a split in raw ids, which a run can read without the log."""
 
 import tempfile
 from collections.abc import Iterator
@@ -25,11 +25,11 @@ def held_out_log(split: Split, part: str, gaps: bool = False) -> pl.DataFrame:
     Args:
         split: The split.
         part: "valid" or "test".
-        gaps: Whether to add the time since the latest event of the history.
+        gaps: Whether to add the time since the latest event of the history. Default False.
 
     Returns:
-        Columns `user_id` String, `history` List(String), all earlier events of the user, oldest
-        first, `target` String, and with gaps `gap` Float32.
+        Columns `user_id` String, `history` List(String) with the items of all earlier events of the
+        user, oldest first, `target` String, and with gaps `gap` Float32.
     """
     sequences, positions = split.sequences, np.asarray(getattr(split, part), np.int64)
     user_ids = sequences.user_vocabulary.ids(split.rows(positions) + 1)
@@ -50,8 +50,7 @@ def held_out_log(split: Split, part: str, gaps: bool = False) -> pl.DataFrame:
 def save_held_out_log(split: Split, part: str, path: Path, gaps: bool = False) -> None:
     """Writes the held-out events of one part as Parquet.
 
-    Where the events are not in memory, they are written shard by shard and in the order of the
-    shards.
+    If the events are not in memory, they are written shard by shard, in the order of the shards.
     """
     if split.sequences.items is not None:
         held_out_log(split, part, gaps).write_parquet(path)
@@ -63,9 +62,9 @@ def save_held_out_log(split: Split, part: str, path: Path, gaps: bool = False) -
 
 
 def _histories(split: Split, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns pairs of an event's number and an item of its history, in order.
+    """Returns pairs of the index of an event and an item of its history, in order.
 
-    The first pair of each event has item 0, so that an event with an empty history is not lost.
+    The first pair of each event has item 0, so that an event with an empty history has a pair.
     """
     lengths = positions - split.sequences.offsets[split.rows(positions)] + 1
     event = np.repeat(np.arange(len(positions)), lengths)
@@ -81,11 +80,10 @@ class HeldOutEvents:
     Attributes:
         user_ids: Id of each user, [U].
         targets: Id of each target, [U].
-        users: Index of each user, int32 [U]; 0 where it is unknown.
+        users: Index of each user, int32 [U]; 0 if the user is unknown.
         known: Whether the target is in the vocabulary, bool [U].
-        split: The events whose target is known, in their order. Each is the last event of a row;
-            the events before it are the known items of its history. It has times where the file has
-            gaps.
+        split: The events whose target is known, in order. Each of them is the last event of a row,
+            after the known items of its history. The split has times if the file has gaps.
     """
 
     user_ids: list[str]
@@ -106,11 +104,11 @@ def read_held_out_log(
     Args:
         path: The Parquet file.
         part: "valid" or "test".
-        vocabularies: Of the users and of the items.
-        limit: About how many events of histories a block holds.
+        vocabularies: The vocabularies of the users and of the items.
+        limit: Approximate number of history events in a block. Default 20,000,000.
 
     Raises:
-        DataError: If the file is missing, damaged or something else.
+        DataError: If the file is missing, damaged or of another kind.
     """
     if not path.is_file():
         raise DataError(f"{path} is missing; train again.")

@@ -10,7 +10,7 @@ import polars as pl
 
 from tfrec_attn.errors import counted
 
-# What pandas, NumPy, SQL, Hive, JavaScript and spreadsheets write where there is no value.
+# What pandas, NumPy, SQL, Hive, JavaScript and spreadsheets write for a missing value.
 MISSING = (
     "nan", "NaN", "NAN", "-nan", "-NaN", "None", "none", "NONE", "null", "Null", "NULL", "nil",
     "NIL", "N/A", "n/a", "#N/A", "NA", "<NA>", "<null>", "(null)", "<none>", "NaT", "undefined",
@@ -26,7 +26,7 @@ def unified(ids: pl.Series) -> pl.Series:
     """Returns ids in their common spelling.
 
     Blanks around an id are removed, `7.0` becomes `7`, UUIDs and hexadecimal numbers of 24 digits
-    or more are in lower case, and accents are composed (NFC).
+    or more become lower case, and accents are composed (NFC).
     """
     maybe = ids.filter(ids.str.contains(_MAYBE_OTHER)).unique()
     if not len(maybe):
@@ -47,9 +47,9 @@ class IdProblems:
     """Problems with the ids of the users, or of the items, of a log.
 
     Attributes:
-        variants: How many ids have several spellings.
-        example: Two spellings of the first of them.
-        missing: Events by word for "missing".
+        variants: Number of ids with several spellings. Default 0.
+        example: Two spellings of the first of these ids. Default: none.
+        missing: Word for "missing" -> its number of events. Default: none.
     """
 
     variants: int = 0
@@ -62,7 +62,8 @@ class IdProblems:
 
         Args:
             ids: The ids.
-            counts: Returns the number of events of each; called only where a word is found.
+            counts: Function that returns the number of events of each id. It is called only if an
+                id is a word for "missing".
         """
         common, missing = unified(ids), {}
         changed = common.filter(common != ids).unique()
@@ -86,7 +87,7 @@ class IdProblems:
 
     @classmethod
     def merged(cls, parts: Iterable["IdProblems"]) -> "IdProblems":
-        """Merges the problems of parts of the ids; all spellings of an id are in one part."""
+        """Merges the problems of parts of the ids. One part must have all spellings of an id."""
         parts, missing = list(parts), Counter()
         for part in parts:
             missing.update(part.missing)
@@ -121,7 +122,7 @@ class IdReport:
 
     @classmethod
     def from_dict(cls, tree: dict[str, dict]) -> "IdReport":
-        """Reads what `to_dict` returns."""
+        """Returns the report of a tree that `to_dict` has made."""
         return cls(**{kind: IdProblems(**found) for kind, found in tree.items()})
 
     def to_dict(self) -> dict[str, object]:

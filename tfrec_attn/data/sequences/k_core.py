@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# The users and the items of some events, as codes from 0, and the places of the events in the log,
-# which ascend.
+# Users and items of some events, as codes from 0, and the places of the events in the log,
+# ascending.
 Codes = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -35,9 +35,9 @@ def k_core(
     """Finds the largest set of events in which every user and every item has enough events.
 
     Args:
-        parts: Returns the events, in one part or several, again at each call.
-        sizes: Number of users and of items.
-        least: Fewest events of a user and of an item that stays.
+        parts: Function that returns the events in one or several parts. It is called repeatedly.
+        sizes: Numbers of users and of items.
+        least: Fewest events of a user that stays, and of an item that stays.
     """
     stays = [np.ones(size, bool) for size in sizes]
     while True:
@@ -65,6 +65,6 @@ def _by_first_appearance(parts: Iterable[Codes], stays: list[np.ndarray]) -> lis
         kept = np.flatnonzero(stays[0][users] & stays[1][items])[::-1]
         for seen, codes in zip(first, (users, items), strict=True):
             here = np.full(len(seen), never)
-            here[codes[kept]] = places[kept]  # the last assignment is that of the earliest event
+            here[codes[kept]] = places[kept]  # the earliest event is assigned last
             np.minimum(seen, here, out=seen)
     return [np.argsort(seen, kind="stable")[: np.count_nonzero(seen < never)] for seen in first]

@@ -1,4 +1,4 @@
-"""Whether training sees events that are later than the test events."""
+"""Measures whether training sees events that are later than the test events."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,15 +9,15 @@ from tfrec_attn.data.sequences.splits import Split
 
 @dataclass(frozen=True)
 class LeakReport:
-    """How much training knows of the time after the test events; all are shares in 0..1.
+    """What training knows of the time after the test events, as shares in 0..1.
 
     Attributes:
-        tests_before_training: Test events with a later training event of any user.
-        training_after_median_test: Training events later than the median test event.
-        targets_only_seen_later: Test events whose item has training events, but none before or at
-            the time of the test.
-        ties: Events at the same time as their user's event before them, so that the file decides
-            their order.
+        tests_before_training: Share of test events with a later training event of any user.
+        training_after_median_test: Share of training events later than the median test event.
+        targets_only_seen_later: Share of test events whose item has training events, but none
+            before or at the time of the test event.
+        ties: Share of events at the same time as the previous event of their user. The file decides
+            the order of such events.
     """
 
     tests_before_training: float

@@ -1,4 +1,4 @@
-"""The items that occur with each item in the training events, with weights."""
+"""The items that occur together with each item in the training events, with weights."""
 
 import numbers
 import tempfile
@@ -22,8 +22,8 @@ class NeighbourRows(NamedTuple):
     """The neighbours of each item with the greatest weights, best first.
 
     Attributes:
-        items: Items 1..N, int32 [N + 1, K]; 0 fills a row that is shorter. Row 0 is for padding.
-        values: Their weights, float32 [N + 1, K]; 0 where there is no item.
+        items: Items 1..N, int32 [N + 1, K]; 0 fills a shorter row. Row 0 is for padding.
+        values: Weights of `items`, float32 [N + 1, K]; 0 where there is no item.
     """
 
     items: np.ndarray
@@ -49,11 +49,11 @@ def decayed_transitions(
 
     Args:
         split: The events.
-        neighbours: K, the most neighbours of a row; the others are left out.
-        span: Most steps d between the two events.
-        decay: Exponent of the steps.
-        backward: Weight of the items before.
-        popularity_power: Exponent of the number of training events of j.
+        neighbours: K, maximum number of neighbours in a row.
+        span: Maximum number of steps d between the two events. Default 50.
+        decay: Exponent of the steps. Default 0.5.
+        backward: Weight of the pairs in the opposite order. Default 0.
+        popularity_power: Exponent of the number of training events of j. Default 0.25.
     """
     counts = np.maximum(item_counts(split), 1).astype(np.float64)
 
@@ -75,7 +75,7 @@ def check_decay(span: int, decay: float, backward: float, popularity_power: floa
     """Checks parameters of `decayed_transitions`.
 
     Raises:
-        ValueError: If one is not in its range.
+        ValueError: If a parameter is not in its range.
     """
     if not isinstance(span, numbers.Integral) or isinstance(span, bool) or span < 1:
         raise ValueError(f"`span` must be an integer of at least 1; got {span!r}.")
@@ -95,8 +95,8 @@ def co_occurrences(split: Split, neighbours: int, *, shrink: float = 0.0) -> Nei
 
     Args:
         split: The events.
-        neighbours: K, the most neighbours of a row; the others are left out.
-        shrink: Added to the denominator, so that rare pairs count less.
+        neighbours: K, maximum number of neighbours in a row.
+        shrink: Constant in the denominator; with a larger one, rare pairs count less. Default 0.
     """
     num_items = split.sequences.num_items
     users = np.zeros(num_items + 1, np.int64)
@@ -117,16 +117,16 @@ def co_occurrences(split: Split, neighbours: int, *, shrink: float = 0.0) -> Nei
 
 
 def popularity_levels(counts: np.ndarray) -> np.ndarray:
-    """Returns numbers in [0, 1) in the order of the counts, equal where these are: float32 [N].
+    """Returns the ranks of the counts, scaled to [0, 1), float32 [N]; equal counts are equal.
 
-    There are few different counts, so the levels stay apart where they break ties of scores.
+    Few counts are different, so the levels are far enough apart to break ties of scores.
     """
     distinct, level = np.unique(counts, return_inverse=True)
     return (level / len(distinct)).astype(np.float32)
 
 
 def _first_events(events: TrainingEvents, num_items: int) -> TrainingEvents:
-    """Returns the events without those of an item that the user had before."""
+    """Returns the first event of each user with each item."""
     lengths = events.ends - events.begins
     user = np.repeat(np.arange(len(lengths)), lengths)
     event = np.arange(len(user)) + np.repeat(
@@ -147,8 +147,8 @@ def _best_rows(
 ) -> NeighbourRows:
     """Sums the weights of about `number` pairs, and keeps the best neighbours of each item.
 
-    `pairs` yields (first, second, weight of each of these pairs); `weights` gives the values of the
-    rows, above 0, of summed pairs.
+    `pairs` yields (first, second, weight of each of these pairs). `weights` turns the sums of pairs
+    into values of the rows, above 0.
     """
     num_items, popularity = split.sequences.num_items, item_counts(split)
     items = np.zeros((num_items + 1, neighbours), np.int32)
@@ -159,7 +159,7 @@ def _best_rows(
             sums.add(first, second, weight)
         for block in sums.blocks():
             value = weights(block)
-            # Popular items first among equals.
+            # Among equal values, popular items come first.
             order = np.lexsort((-popularity[block.second - 1], -value, block.first))
             row = block.first[order]
             place = np.arange(len(row)) - np.searchsorted(row, row)

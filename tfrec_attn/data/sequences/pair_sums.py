@@ -1,4 +1,4 @@
-"""Sums over pairs of items, in files."""
+"""Sums over pairs of items, stored in files."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -9,7 +9,7 @@ import numpy as np
 
 from tfrec_attn.files.writing import append_array
 
-_BUCKET = 4_000_000  # pairs of a file
+_BUCKET = 4_000_000  # pairs in a file
 
 
 class PairBlock(NamedTuple):
@@ -18,7 +18,7 @@ class PairBlock(NamedTuple):
     Attributes:
         first: Items 1..N, int64 [P].
         second: Items 1..N, int32 [P].
-        sums: Sum of the weights of each pair, float64, or how often it occurs, int64, [P].
+        sums: Sum of the weights of each pair, float64 [P], or the count of each pair, int64 [P].
     """
 
     first: np.ndarray
@@ -27,12 +27,14 @@ class PairBlock(NamedTuple):
 
 
 class PairSums:
-    """Sums the weights of pairs of items that come in any order, in files by the first item.
+    """Sums the weights of pairs of items, which can be added in any order.
+
+    Each file has the pairs of a range of first items.
 
     Args:
         folder: An empty folder for the files.
         num_items: N.
-        pairs: About how many pairs there are.
+        pairs: Approximate number of pairs.
     """
 
     def __init__(self, folder: Path, num_items: int, pairs: int):
@@ -40,9 +42,9 @@ class PairSums:
         self._buckets = 1 + pairs // _BUCKET
 
     def add(self, first: np.ndarray, second: np.ndarray, weight: float | None = None) -> None:
-        """Adds the pairs (first, second), items 1..N; without a weight they are counted.
+        """Adds the pairs (first, second), items 1..N; without a weight, they are counted.
 
-        Either all calls have a weight or none has.
+        Either all calls have a weight, or no call has a weight.
         """
         pairs, weights = first.astype(np.int64) * self._base + second, None
         if weight is None:
@@ -50,7 +52,7 @@ class PairSums:
         else:
             pairs, counts = np.unique(pairs, return_counts=True)
             weights = float(weight) * counts
-        # The start of each bucket, and the end of the last.
+        # The start of each bucket, and the end of the last bucket.
         first_items = np.arange(self._buckets + 1) * self._base // self._buckets
         ends = np.searchsorted(pairs, first_items.astype(np.int64) * self._base)
         for bucket, (begin, end) in enumerate(pairwise(ends)):

@@ -7,14 +7,14 @@ from tfrec_attn.data.sequences.vocabulary import encode_ids
 
 
 def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Orders a log by user, then time, then place in the log.
+    """Orders a log by user, then by time, then by place in the log.
 
     Args:
         frame: Columns `user_id` and `timestamp`.
 
     Returns:
-        The row of each event in that order, int64 [E], and which of them is the first of its user,
-        bool [E].
+        The rows of the events in this order, int64 [E], and whether each is the first event of its
+        user, bool [E].
     """
     users = encode_ids(frame["user_id"])[1]
     order = np.lexsort((frame["timestamp"].to_numpy(), users))
@@ -24,9 +24,9 @@ def chronological(frame: pl.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
     """Cuts the events of each user into sessions, which replace the users.
 
-    Session n (from 1, in order of time) of user `u` is called `u#n`. An id can hold `#` itself: the
-    number always follows the last `#`. A session starts with a user's first event, and with each
-    event that is later than the event before it by more than `gap`.
+    Session n (from 1, in order of time) of user `u` is called `u#n`. An id can have `#` itself,
+    because the number follows the last `#`. A session starts with the first event of a user, and
+    with each event that is later than the user's previous event by more than `gap`.
 
     Args:
         frame: Columns `user_id` and `timestamp`, and any others.
@@ -40,7 +40,7 @@ def split_sessions(frame: pl.DataFrame, gap: float) -> pl.DataFrame:
     starts = first.copy()
     starts[1:] |= np.diff(times) > gap
     session = np.cumsum(starts)
-    before = session[first] - 1  # sessions of the users before
+    before = session[first] - 1  # number of sessions of all earlier users
     number = np.empty(len(order), np.int64)
     number[order] = session - np.repeat(before, np.diff(np.flatnonzero(np.append(first, True))))
     return frame.with_columns(user_id=pl.format("{}#{}", frame["user_id"], pl.Series(number)))
@@ -54,10 +54,10 @@ def owners_of(sessions: pl.Series) -> pl.Series:
 def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
     """Keeps the first of consecutive events of a user with the same item.
 
-    It gets the largest weight of these events.
+    The event that stays gets the largest weight of these events.
 
     Args:
-        frame: Columns `user_id`, `item_id` and `timestamp`, `weight` where events have weights, and
+        frame: Columns `user_id`, `item_id` and `timestamp`, `weight` if events have weights, and
             any others.
 
     Returns:
@@ -76,7 +76,7 @@ def collapse_repeats(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _starts(values: np.ndarray) -> np.ndarray:
-    """Returns which values differ from the one before; the first always does."""
+    """Returns whether each value differs from the previous one; True for the first value."""
     result = np.ones(len(values), bool)
     result[1:] = values[1:] != values[:-1]
     return result

@@ -27,7 +27,7 @@ class Split:
         valid: Positions of the validation targets in `items`, ascending, int64.
         test: Positions of the test targets in `items`, ascending, int64.
         name: `"leave-one-out"` or `"temporal"`.
-        prepared: The `PreparedLog` that the events come from, or None.
+        prepared: The `PreparedLog` that the events come from, or None (default).
     """
 
     sequences: Sequences
@@ -38,7 +38,7 @@ class Split:
     prepared: Any = None
 
     def train_mask(self) -> np.ndarray:
-        """Returns which events are training events, bool [E]."""
+        """Returns whether each event is a training event, bool [E]."""
         ends = np.repeat(self.train_end, self.sequences.lengths)
         return np.arange(len(self.sequences.items)) < ends
 
@@ -64,9 +64,9 @@ class SplitPositions(NamedTuple):
     """Positions among the events of each user, from 0, int64 [M].
 
     Attributes:
-        train: Number of training events, the first ones.
-        valid: Position of the validation target, -1 for none.
-        test: Position of the test target, -1 for none.
+        train: Number of training events, which are the first events.
+        valid: Position of the validation target; -1 if there is none.
+        test: Position of the test target; -1 if there is none.
     """
 
     train: np.ndarray
@@ -134,7 +134,7 @@ def leave_one_out(sequences: Sequences) -> Split:
 
 
 def require_long_enough(longest: int) -> None:
-    """Raises a DataError if the longest history is too short for leave-one-out."""
+    """Raises DataError if the longest history is too short for leave-one-out."""
     if longest < _FEWEST:
         raise DataError(
             f"data.split=leave-one-out needs a user with {_FEWEST} events or more, "
@@ -149,23 +149,22 @@ def temporal(
     test_from: float | str,
     targets: str = "first",
 ) -> Split:
-    """Trains on the events before a point in time and holds out events of each user after it.
+    """Trains on the events before a point in time, and holds out events of each user after it.
 
-    A user may have no validation target or no test target.
+    A user can have no validation target or no test target.
 
     Args:
         sequences: The events.
         valid_from: When validation begins: a share of all events in (0, 1), or an ISO 8601 date
-            (UTC; the timestamps are then seconds). A user's event in [valid_from, test_from) is the
-            validation target.
-        test_from: When the test begins, in the same form. A user's event from then on is the test
-            target.
-        targets: Which of a user's events in each of the two times: "first" (default), "last" or
-            "all".
+            (UTC; the timestamps are then seconds). The user's events in [valid_from, test_from) can
+            be validation targets.
+        test_from: When the test begins, in the same form. The user's events from then on can be
+            test targets.
+        targets: Which of these events are targets: the "first" (default), the "last" or "all".
 
     Raises:
-        DataError: If a bound is neither, if they do not ascend, or if there is nothing to train on,
-            to validate or to test.
+        DataError: If a bound is neither a share nor a date, if the bounds do not ascend, or if
+            there is no training, validation or test event.
     """
     times = sequences.timestamps
     start, end = period(
@@ -185,7 +184,7 @@ def temporal(
 
 
 def _targets(sequences: Sequences, start: float, end: float, which: str) -> np.ndarray:
-    """Returns the positions of all events in [start, end), or of each user's last one, int64."""
+    """Returns the positions of all, or of each user's last, events in [start, end), int64."""
     times = sequences.timestamps
     positions = np.flatnonzero((times >= start) & (times < end))
     if which == "all":
@@ -202,11 +201,11 @@ def period(
     Args:
         valid_from: As for `temporal`.
         test_from: As for `temporal`.
-        quantile: Returns the quantile of the times of all events, the lower of two times where it
-            falls between them.
+        quantile: Function that returns a quantile of the times of all events. A quantile between
+            two times is the lower time.
 
     Raises:
-        DataError: If a bound is neither a share nor a date, or if they do not ascend.
+        DataError: If a bound is neither a share nor a date, or if the bounds do not ascend.
     """
     start = _moment("valid_from", valid_from, quantile)
     end = _moment("test_from", test_from, quantile)
@@ -228,7 +227,7 @@ def _moment(name: str, bound: float | str, quantile: Callable[[float], float]) -
                 moment = moment.replace(tzinfo=datetime.timezone.utc)
             return moment.timestamp()
         except (ValueError, OverflowError) as error:
-            # The first and the last day of the calendar overflow where they have an offset.
+            # With an offset, the first and the last day of the calendar overflow.
             raise DataError(problem) from error
     if isinstance(bound, bool) or not 0 < bound < 1:
         raise DataError(problem)
@@ -246,11 +245,11 @@ def require_parts(
     Args:
         valid_from: As for `temporal`.
         test_from: As for `temporal`.
-        sizes: Number of training, validation and test events; 0 is refused.
+        sizes: Numbers of training, validation and test events.
         span: The first and the last time of the log.
 
     Raises:
-        DataError: If one of the three has no event.
+        DataError: If one of the numbers is 0.
     """
     intervals = (
         f"before data.valid_from={valid_from}",
@@ -275,12 +274,13 @@ def make_split(
 
     Args:
         sequences: The events.
-        name: A name in `SPLITS`.
-        targets: Which events of `"temporal"` are targets, as for `temporal`; None: the first.
-        **bounds: `valid_from` and `test_from` of `"temporal"`; None counts as not given.
+        name: A name in `SPLITS`. Default "leave-one-out".
+        targets: Which events of `"temporal"` are targets, as for `temporal`. None (default): the
+            first.
+        **bounds: `valid_from` and `test_from` of `"temporal"`. None counts as not given.
 
     Raises:
-        ConfigError: If there is no such split, or if its bounds are missing or not its own.
+        ConfigError: If there is no such split, or if its bounds are missing or belong to another.
         DataError: If the log is too small for the split.
     """
     given = require_bounds(name, **bounds)
@@ -290,10 +290,10 @@ def make_split(
 
 
 def require_bounds(name: str, **bounds: float | str | None) -> dict[str, float | str]:
-    """Returns the bounds that are given.
+    """Returns the given bounds of a split.
 
     Raises:
-        ConfigError: If there is no such split, or if its bounds are missing or not its own.
+        ConfigError: If there is no such split, or if its bounds are missing or belong to another.
     """
     given = {key: value for key, value in bounds.items() if value is not None}
     expected = {"leave-one-out": set(), "temporal": {"valid_from", "test_from"}}

@@ -10,7 +10,7 @@ class TrainedRows(NamedTuple):
 
     Attributes:
         users: Whether each user is in a training example, bool [M].
-        items: Whether each item has a training event, bool [N]. An item that is sampled only as a
+        items: Whether each item has a training event, bool [N]. An item that is only sampled as a
             negative has none.
     """
 
@@ -18,10 +18,11 @@ class TrainedRows(NamedTuple):
     items: np.ndarray
 
     def union(self, earlier: "TrainedRows") -> "TrainedRows":
-        """Returns the rows that this run trains, or an earlier run that it starts from.
+        """Returns the rows that this run or an earlier run trains.
 
         Args:
-            earlier: Rows of the earlier run, which has the first users and items of this one.
+            earlier: Rows of the earlier run, from which this run starts. Its users and items are
+                the first users and items of this run.
         """
         parts = zip(earlier, self, strict=True)
         return TrainedRows(

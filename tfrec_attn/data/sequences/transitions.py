@@ -17,8 +17,8 @@ from tfrec_attn.errors import ConfigError
 class Transitions:
     """Counts C of ordered pairs of items, as the compressed rows of a sparse matrix.
 
-    The items that follow item i are `neighbours[offsets[i]:offsets[i + 1]]`, ascending, and
-    `counts[offsets[i]:offsets[i + 1]]` is how often each does. Row 0, for padding, is empty.
+    The items that follow item i are `neighbours[offsets[i]:offsets[i + 1]]`, ascending, and their
+    counts are `counts[offsets[i]:offsets[i + 1]]`. Row 0, for padding, is empty.
 
     Attributes:
         num_items: N.
@@ -34,12 +34,14 @@ class Transitions:
 
 
 class TrainingEvents(NamedTuple):
-    """The training events of some users: those of user u are items[begins[u]:ends[u]].
+    """The training events of some users.
+
+    The training events of user u are `items[begins[u]:ends[u]]`.
 
     Attributes:
         items: Items 1..N, int32 [E].
-        begins: int64 [U].
-        ends: int64 [U].
+        begins: Position of the first training event of each user, int64 [U].
+        ends: End, exclusive, of the training events of each user, int64 [U].
     """
 
     items: np.ndarray
@@ -52,14 +54,14 @@ def count_transitions(
 ) -> Transitions:
     """Counts how often item j follows item i in the training events of a user.
 
-    The events at t and t + s make one pair for each s = 1..time_span, in this order only. Held-out
-    events make none.
+    The events at t and t + s are one pair for each s = 1..time_span, in this order only. Held-out
+    events are in no pair.
 
     Args:
         split: The events.
-        time_span: Steps to look ahead, at least 1.
-        max_length: Count only within the latest `max_length` training events of each user; None
-            counts within all.
+        time_span: Maximum number of steps between two events, at least 1. Default 1.
+        max_length: Only the latest `max_length` training events of each user count. None (default):
+            all training events count.
 
     Raises:
         ConfigError: If `time_span` or `max_length` is not an integer of at least 1.
@@ -83,7 +85,7 @@ def count_transitions(
 
 
 def training_events(split: Split) -> Iterator[TrainingEvents]:
-    """Yields the training events, all at once or those of one shard after the other."""
+    """Yields the training events, all at once or shard by shard."""
     sequences = split.sequences
     if sequences.items is not None:
         yield TrainingEvents(sequences.items, sequences.offsets[:-1], split.train_end)
@@ -114,8 +116,8 @@ def pairs_of_steps(
 
     Args:
         events: The events.
-        time_span: The last step, if a history is long enough for it.
-        max_length: Only within the latest `max_length` events of each user; None: within all.
+        time_span: The last step; it ends earlier if all histories are shorter.
+        max_length: Only the latest `max_length` events of each user count. None (default): all.
     """
     items, begins, ends = events
     begins = begins if max_length is None else np.maximum(begins, ends - max_length)
@@ -123,14 +125,14 @@ def pairs_of_steps(
     end = np.repeat(ends, lengths)
     event = np.arange(len(end)) + np.repeat(begins - (np.cumsum(lengths) - lengths), lengths)
     for step in range(1, min(time_span, int(lengths.max(initial=0))) + 1):
-        # An event without one at t + s has none at t + s + 1.
+        # An event without a successor at t + s has none at t + s + 1.
         has_next = event + step < end
         event, end = event[has_next], end[has_next]
         yield items[event], items[event + step]
 
 
 def most_pairs(split: Split, time_span: int) -> int:
-    """Returns how many pairs the training events have within a span of steps."""
+    """Returns the number of pairs of training events within a span of steps."""
     lengths = split.train_end - split.sequences.offsets[:-1]
     steps = np.minimum(min(time_span, int(lengths.max(initial=0))), np.maximum(lengths - 1, 0))
     return int((steps * lengths - steps * (steps + 1) // 2).sum())
@@ -148,13 +150,13 @@ def transitions_of(counts: PairSums, num_items: int) -> Transitions:
 
 
 def save_transitions(path: Path, transitions: Transitions) -> None:
-    """Writes transitions as NPZ; the counts have the smallest integer type that holds them."""
+    """Writes transitions as NPZ, with the counts in the smallest integer type that fits."""
     counts = transitions.counts.astype(np.min_scalar_type(int(transitions.counts.max(initial=0))))
     np.savez(path, offsets=transitions.offsets, neighbours=transitions.neighbours, counts=counts)
 
 
 def load_transitions(path: Path) -> Transitions:
-    """Reads what `save_transitions` wrote."""
+    """Reads transitions that `save_transitions` has written."""
     with np.load(path) as arrays:
         return Transitions(
             len(arrays["offsets"]) - 2,

@@ -1,4 +1,4 @@
-"""The two-way table between ids and the indices of embedding rows."""
+"""The two-way table between ids and indices of embedding rows."""
 
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -9,7 +9,7 @@ import polars as pl
 
 from tfrec_attn.errors import DataError
 
-# As many ids are read faster one by one than by a query of polars.
+# Up to this number, ids are read faster one by one than by polars.
 _FEW = 20
 
 
@@ -17,11 +17,11 @@ class Vocabulary:
     """Immutable ids with indices 1..N in the given order; index 0 is padding and unknown ids.
 
     Args:
-        ids: Distinct ids (list, NumPy array or polars Series), none empty and none with a line
+        ids: Distinct ids (list, NumPy array or polars Series) that are not empty and have no line
             break.
 
     Raises:
-        DataError: If an id is empty, has a line break or is there twice.
+        DataError: If an id is empty, has a line break or is repeated.
     """
 
     def __init__(self, ids: Iterable[str]):
@@ -35,8 +35,8 @@ class Vocabulary:
         """Reads UTF-8 text with one id per line; line k, counted from 1, has index k.
 
         Raises:
-            DataError: If there is no such file, if it is not UTF-8, or if it has an empty line or
-                an id twice.
+            DataError: If there is no such file, if it is not UTF-8, or if it has an empty line or a
+                repeated id.
         """
         try:
             text = Path(path).read_bytes().decode("utf-8")
@@ -56,17 +56,20 @@ class Vocabulary:
         Path(path).write_bytes("".join(f"{one}\n" for one in self._ids).encode("utf-8"))
 
     def extended(self, ids: Iterable[str]) -> "Vocabulary":
-        """Returns a vocabulary with the new ones of `ids` after the ids of this one."""
+        """Returns a vocabulary with the ids of this one, and then the new ids among `ids`."""
         more = pl.Series("id", list(ids), dtype=pl.String)
         return Vocabulary(pl.concat([self._ids, more]).unique(maintain_order=True))
 
     def lookup(self, ids: Sequence[str]) -> np.ndarray:
-        """Returns the index of each id, int32, 0 where it is unknown."""
+        """Returns the index of each id, int32 [E]; 0 for an unknown id."""
         index = self._index
         return np.fromiter((index.get(one, 0) for one in ids), np.int32, len(ids))
 
     def ids(self, indices: Iterable[int] | None = None) -> list[str]:
-        """Returns the id of each index, "" for 0; without indices, all ids in order.
+        """Returns the id of each index, with "" for index 0, or all ids in order.
+
+        Args:
+            indices: Indices in 0..N. None (default): all ids are returned.
 
         Raises:
             DataError: If an index is not in 0..N.
@@ -121,7 +124,7 @@ class Vocabulary:
 
 
 def numbers_of(ids: pl.Series, known: pl.Enum) -> np.ndarray:
-    """Returns the number 1..N of each id among the known ones, int32, 0 where it is unknown."""
+    """Returns the index 1..N of each id in `known`, int32 [E]; 0 for an unknown id."""
     codes = ids.cast(known, strict=False).to_physical()
     return (codes.cast(pl.Int64) + 1).fill_null(0).to_numpy().astype(np.int32)
 

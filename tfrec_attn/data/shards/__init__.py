@@ -1,1 +1,1 @@
-"""Prepared folders: how they are made, and read back."""
+"""Writes and reads prepared folders."""

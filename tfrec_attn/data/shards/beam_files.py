@@ -1,4 +1,4 @@
-"""Files of the file systems of Apache Beam, local or remote."""
+"""Files in the file systems of Apache Beam, local or remote."""
 
 import glob
 import io
@@ -37,7 +37,7 @@ def read_json(pattern: str) -> list:
 
 
 def read_frame(path: str, columns: list[str] | None = None) -> pl.DataFrame:
-    """Reads a file that `write_frame` wrote."""
+    """Reads a frame that `write_frame` has written."""
     with opened(path) as stream:
         return pl.read_ipc(io.BytesIO(stream.read()), columns=columns)
 
@@ -55,7 +55,7 @@ def pack(frame: pl.DataFrame) -> bytes:
 
 
 def write_bytes(content: bytes, path: str) -> str:
-    """Writes a file, which gets its name when it is complete, and returns its path."""
+    """Writes a file that gets its name only when it is complete, and returns its path."""
     with complete_file(path) as out:
         out.write(content)
     return path
@@ -63,9 +63,9 @@ def write_bytes(content: bytes, path: str) -> str:
 
 @contextmanager
 def complete_file(path: str) -> Iterator[BinaryIO]:
-    """Opens a file to write, which gets its name at the end of the context.
+    """Opens a file for writing, which gets its name only at the end of the context.
 
-    A worker that repeats the work of another one finds the same file and leaves it.
+    If another worker has already written the file, that file stays.
     """
     part = f"{path}.{secrets.token_hex(4)}.part"
     try:
@@ -79,12 +79,12 @@ def complete_file(path: str) -> Iterator[BinaryIO]:
 
 
 def write_json(value: object, path: str) -> str:
-    """Writes a value as JSON, as `write_bytes` does."""
+    """Writes a value as JSON with `write_bytes`, and returns the path."""
     return write_bytes(json.dumps(value).encode(), path)
 
 
 def size(path: str) -> int:
-    """Returns the bytes of a file, 0 if this machine cannot see it."""
+    """Returns the size of a file in bytes; 0 if this machine cannot see the file."""
     return sum(found.size_in_bytes for found in _systems().match([path])[0].metadata_list)
 
 
@@ -95,7 +95,7 @@ def copy(source: str | Path, target: str | Path) -> None:
 
 
 def opened(path: str) -> BinaryIO:
-    """Opens a file to read its bytes as they are."""
+    """Opens a file for reading, without decompression."""
     return _systems().open(path, compression_type=_AS_IT_IS)
 
 
@@ -104,14 +104,14 @@ def _created(path: str) -> BinaryIO:
 
 
 def _systems() -> type:
-    """Returns Beam's file systems, whose import takes a while."""
+    """Returns Beam's file systems, which are imported late because the import is slow."""
     from apache_beam.io.filesystems import FileSystems
 
     return FileSystems
 
 
 def local_copy(path: str, folder: Path) -> Path:
-    """Returns the file itself if it is local, else a copy of it in a folder."""
+    """Returns the path of a local file, or of a copy of a remote file in a folder."""
     if "://" not in path:
         return Path(path)
     target = folder / path.rpartition("/")[2]
@@ -121,7 +121,10 @@ def local_copy(path: str, folder: Path) -> Path:
 
 @contextmanager
 def working_folder(path: str) -> Iterator[str]:
-    """Makes a new folder in a folder; at the end it is removed, and nothing else."""
+    """Creates a new folder in a folder, and removes it at the end of the context.
+
+    The outer folder is removed too, if it is local, new and empty.
+    """
     own = f"{path.rstrip('/')}/tfrec-attn-{secrets.token_hex(8)}"
     is_new = not _systems().exists(path)
     _systems().mkdirs(own)
@@ -138,11 +141,12 @@ def working_folder(path: str) -> Iterator[str]:
 def parts_of_logs(logs: Sequence[str]) -> dict[str, list[str]]:
     """Returns the files of each log, in order.
 
-    A local path that does not exist on this machine is one file, because the workers may have it.
+    A local path that does not exist on this machine is taken as one file, because the workers can
+    have it.
 
     Raises:
-        ConfigError: If a file is in two logs.
-        DataError: As `tfrec_attn.data.reading.log_parts.parts_of` does.
+        ConfigError: If a file is given twice.
+        DataError: As for `tfrec_attn.data.reading.log_parts.parts_of`.
     """
     found = {log: _remote_parts(log) if "://" in log else _local_parts(log) for log in logs}
     paths = [path for parts in found.values() for path in parts]

@@ -1,4 +1,4 @@
-"""The Apache Beam pipelines that prepare a log; this module needs Apache Beam."""
+"""The Apache Beam pipelines that prepare a log. This module needs Apache Beam."""
 
 from dataclasses import asdict, replace
 from functools import partial
@@ -29,21 +29,21 @@ from tfrec_attn.errors import DataError
 from tfrec_attn.runtime.beam_runner import Engine, package_version
 
 _PARTITION = 1 << 24  # bytes of text
-_TEXT_PER_BYTE = 6  # of a compressed file
+_TEXT_PER_BYTE = 6  # bytes of text per byte of a compressed file
 _MOST_PARTITIONS = 1 << 12
-_MOST_ROUNDS = 4  # of the frequency filter in one pipeline
+_MOST_ROUNDS = 4  # rounds of the frequency filter in one pipeline
 
 
 class BeamPipelines:
-    """Runs the pipelines one after the other; each reads the files of the one before.
+    """Runs the pipelines one after the other; each reads the files of the previous pipeline.
 
-    Each writes partitions into a folder of its own in the shared folder, and what this process must
-    know of them into JSON files there.
+    Each pipeline writes partitions into its own folder in the shared folder, and the facts that
+    this process needs into JSON files there.
 
     Args:
         data: How to read, filter and split the log.
         shared: A folder that this process and the workers share.
-        engine: What runs them.
+        engine: Runs the pipelines.
     """
 
     def __init__(self, data: Data, shared: str, engine: Engine):
@@ -60,7 +60,7 @@ class BeamPipelines:
             wanted: Number of shards, or None.
 
         Returns:
-            What is known of the log.
+            The facts about the log.
         """
         data, paths = self._data, [path for parts in logs.values() for path in parts]
         size = sum(_bytes_of_text(path) for path in paths)
@@ -89,11 +89,11 @@ class BeamPipelines:
             selection=filtered.to_dict() if has_event_filters(data) else None,
             ids=ids.to_dict(),
         )
-        # Without a least number of events, the items of the events that stay are those that stay.
+        # Without a minimum of events per item, all items of the events that stay also stay.
         return self._write(partitions, kept if data.min_item_events > 1 else None, partitioned)
 
     def _read(self, logs: dict[str, list[str]], paths: list[str]) -> tuple[str, list[dict]]:
-        """Reads the logs; returns the folder of the events, and what is known of each file."""
+        """Reads the logs, and returns the folder of the events and the facts about each file."""
         name, files = "events-0", self._read_once("events-0", paths, None)
         times = LogTimes(
             {file["file"]: FileTimes(**file["times"]) for file in files if file["times"]}
@@ -126,10 +126,11 @@ class BeamPipelines:
     def _filter(
         self, partitions: list[int], sources: list[str], whole: bool, begins: list[int]
     ) -> tuple[list[str] | None, Statistics | None]:
-        """Filters users and then, until every user and item has enough events, both.
+        """Applies the filters of users, then drops users and items with too few events.
 
-        Returns the files of the items that stay, and the size of what stays; None if everything
-        does.
+        Returns:
+            The files of the items that stay, and the size of the log that stays; None and None if
+            everything stays.
         """
         kept = None
         for first in count(0, _MOST_ROUNDS):
@@ -152,7 +153,7 @@ class BeamPipelines:
     def _filter_users(
         self, numbers: beam.PCollection, sources: list[str], whole: bool, begins: list[int]
     ) -> beam.PCollection:
-        """Adds the filters of users; returns the numbers of the partitions that are filtered."""
+        """Adds the filters of users, and returns the numbers of the filtered partitions."""
         arguments = self._data, sources, self._folder("filtered"), whole, begins, self._parts
         found = numbers | beam.FlatMap(transforms.filter_users, *arguments).with_outputs(
             "filtered", main="items"
@@ -164,7 +165,7 @@ class BeamPipelines:
     def _round(
         self, numbers: beam.PCollection, kept: list[str] | beam.PCollection | None, turn: int
     ) -> beam.PCollection:
-        """Adds a round of the frequency filter; returns the files of the items that stay."""
+        """Adds a round of the frequency filter, and returns the files of the items that stay."""
         if isinstance(kept, beam.PCollection):
             kept = beam.pvalue.AsList(kept)
         users, items = self._least
@@ -180,7 +181,7 @@ class BeamPipelines:
     def _round_result(
         self, turn: int, partitions: int
     ) -> tuple[list[str], Statistics | None, bool]:
-        """Returns the files of the items that stay, what is left, and whether nothing changed."""
+        """Returns the files of the items that stay, the size left, and whether no item was lost."""
         left = self._results(f"round-{turn}", partitions)
         events, users = (sum(one[key] for one in left) for key in ("events", "users"))
         if not events:
@@ -200,7 +201,7 @@ class BeamPipelines:
     def _measured(
         self, partitions: list[int], filtered: EventFilterReport
     ) -> tuple[Statistics, EventFilterReport, IdReport]:
-        """Returns the size before the frequency filter, what was filtered, and problems of ids."""
+        """Returns the size before the frequency filter, the reports of the filters and of ids."""
         before = self._before(len(partitions))
         users, items = self._results("filtered"), self._results("sizes")
         found = [one["filtered"] for one in users]
@@ -213,10 +214,10 @@ class BeamPipelines:
     def _write(
         self, partitions: list[int], kept: list[str] | None, log: PartitionedLog
     ) -> PartitionedLog:
-        """Writes the vocabularies and the shards; returns what is known of the log now.
+        """Writes the vocabularies and the shards, and returns the completed facts about the log.
 
-        The points in time of a temporal split need the times of all events that stay. Then, the
-        shards are written by a pipeline of their own.
+        The points in time of a temporal split need the times of all events that stay. For this
+        split, a second pipeline therefore writes the shards.
         """
         data = self._data
         with self._engine.pipeline() as p:
@@ -240,8 +241,9 @@ class BeamPipelines:
     ) -> tuple[beam.PCollection, beam.PCollection, beam.PCollection]:
         """Adds the writing of the events that stay and of the vocabularies.
 
-        Returns the numbers of the partitions, the folder of the users' rows, and the file of the
-        items' indices.
+        Returns:
+            The numbers of the partitions, the folder of the users' rows, and the file of the items'
+            indices.
         """
         arguments = kept, self._folder("filtered"), self._folder("kept"), self._least[0]
         spread = p | beam.Create(partitions) | beam.Reshuffle()
@@ -266,7 +268,7 @@ class BeamPipelines:
         rows: str | beam.pvalue.AsSingleton,
         items: str | beam.pvalue.AsSingleton,
     ) -> None:
-        """Adds the writing of the shards, given the folder of the rows and the file of indices."""
+        """Adds the writing of the shards; `rows` is a folder and `items` a file of indices."""
         arguments = self._folder("kept"), rows, items, self._folder("split"), log.shards
         split = numbers | "Split" >> beam.FlatMap(transforms.split_by_shard, *arguments)
         each = numbers.pipeline | "Shards" >> beam.Create(range(log.shards))
@@ -278,7 +280,7 @@ class BeamPipelines:
         return f"{self._shared}/{name}"
 
     def _results(self, name: str, expected: int | None = None) -> list:
-        """Reads the JSON files of a folder, of which there must be an expected number, or any."""
+        """Reads the JSON files of a folder, and checks their number; None: at least one."""
         results = beam_files.read_json(f"{self._shared}/{name}/*.json")
         if not results if expected is None else len(results) != expected:
             wanted = "the" if expected is None else expected
@@ -299,10 +301,10 @@ class BeamPipelines:
 
 
 def _rounds(users: int, items: int) -> int:
-    """Returns how many rounds of the frequency filter are in a pipeline.
+    """Returns the number of rounds of the frequency filter in a pipeline.
 
-    Users alone take one, and items alone one more, which counts what is left. With both, rounds
-    follow until nothing changes.
+    A minimum for users alone takes one round. A minimum for items alone takes two, the second of
+    which counts what is left. With both minimums, rounds follow until nothing changes.
     """
     if max(users, items) <= 1:
         return 0
@@ -312,6 +314,6 @@ def _rounds(users: int, items: int) -> int:
 
 
 def _bytes_of_text(path: str) -> int:
-    """Returns about how many bytes a file has as text."""
+    """Returns the approximate size of a file as text, in bytes."""
     compressed = path.endswith((".gz", ".zst", ".parquet"))
     return beam_files.size(path) * (_TEXT_PER_BYTE if compressed else 1)
