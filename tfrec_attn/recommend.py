@@ -12,8 +12,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, 1 for histories that cannot be read to their end, 2 for a model, arguments or files that
-        cannot be used, 130 when interrupted.
+        0; 1 for histories that cannot be read to their end; 2 for a model, arguments or files that
+        cannot be used; 130 when interrupted.
     """
     parsed, beam_options = _parse(arguments)
     line, to = ProgressLine(), parsed["to"]

@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, 2 for a model, arguments or files that cannot be used, 130 when interrupted.
+        0; 2 for a model, arguments or files that cannot be used; 130 when interrupted.
     """
     parsed = _parser().parse_args(arguments)
     import_tensorflow()

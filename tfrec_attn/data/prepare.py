@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, 2 for options or data that cannot be used, 130 when interrupted.
+        0; 2 for options or data that cannot be used; 130 when interrupted.
     """
     parser = Arguments(
         prog="python -m tfrec_attn.data.prepare",

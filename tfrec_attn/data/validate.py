@@ -1,7 +1,7 @@
 """Reports the problems of a log: `python -m tfrec_attn.data.validate [LOG ...]`.
 
-A schema is checked if there is one. Statistics, and a schema inferred from them, are added if
-TensorFlow Data Validation is installed.
+The log is checked against a schema if one is given or can be inferred. TensorFlow Data Validation,
+if it is installed, adds statistics and an inferred schema.
 """
 
 import argparse
@@ -23,12 +23,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, 1 if a log breaks its schema (drift and skew too), 2 for a log or options that cannot be
-        used, 130 when interrupted.
+        0; 1 if a log breaks its schema, which includes drift and skew; 2 for a log or options that
+        cannot be used; 130 when interrupted.
     """
     parsed = _parser().parse_intermixed_args(arguments)
     names = ("logs", "schema", "against", "serving_log", "vocabulary", "to")
-    # An unusable tensorflow-metadata is an error of the user's environment.
+    # Imported here, so that an unusable tensorflow-metadata is reported as an error.
     from tfrec_attn.data.quality.text_report import as_text
     from tfrec_attn.data.quality.validation import validate
 
@@ -57,30 +57,36 @@ def _parser() -> argparse.ArgumentParser:
         "logs",
         nargs="*",
         metavar="LOG",
-        help="log files, folders or patterns, read in order; without any: data.source",
+        help="log files, folders or patterns, read in order (default: data.source)",
     )
     for option, metavar, text in (
         (
             "--config",
             "FILE",
-            "as of tfrec_attn.train; its section data is used, below data.key=value arguments",
+            "configuration as for tfrec_attn.train; only section data is used, and data.key=value "
+            "arguments override it",
         ),
         (
             "--schema",
             "FILE",
-            "schema.pbtxt that the log must keep to, by default inferred from the log itself",
+            "schema.pbtxt that the log must fit (default: inferred from the log itself)",
         ),
         (
             "--against",
             "STATS",
-            "earlier log, folder or report.json of this command, or statistics.pb: drift",
+            "measure the drift from this: an earlier log, a folder or report.json of this command, "
+            "or statistics.pb",
         ),
         (
             "--serving-log",
             "FILE",
-            "request log (.jsonl, .parquet or a log of events): unknown ids, skew",
+            "measure unknown ids and skew of this request log: .jsonl, .parquet or a log of events",
         ),
-        ("--vocabulary", "PATH", "known items, an id a line, or the folder vocabulary of a run"),
+        (
+            "--vocabulary",
+            "PATH",
+            "known items: a file with one id per line, or the folder vocabulary of a run",
+        ),
         (
             "--to",
             "DIR",
@@ -93,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _data_of(parsed: argparse.Namespace) -> Data:
-    """Returns the section data, and removes key=value arguments from the logs."""
+    """Returns section `data`, and removes the key=value arguments from the logs."""
     overrides = [one for one in parsed.logs if "=" in one and not os.path.exists(one)]
     parsed.logs = [usable_path("LOG", one) for one in parsed.logs if one not in overrides]
     for text in overrides:

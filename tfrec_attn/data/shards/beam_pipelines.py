@@ -37,8 +37,8 @@ _MOST_ROUNDS = 4  # rounds of the frequency filter in one pipeline
 class BeamPipelines:
     """Runs the pipelines one after the other; each reads the files of the previous pipeline.
 
-    Each pipeline writes partitions into its own folder in the shared folder, and the facts that
-    this process needs into JSON files there.
+    Each pipeline writes partitions into its own folder in the shared folder, and descriptions for
+    this process into JSON files there.
 
     Args:
         data: How to read, filter and split the log.
@@ -60,7 +60,7 @@ class BeamPipelines:
             wanted: Number of shards, or None.
 
         Returns:
-            The facts about the log.
+            The description of the log.
         """
         data, paths = self._data, [path for parts in logs.values() for path in parts]
         size = sum(_bytes_of_text(path) for path in paths)
@@ -93,7 +93,7 @@ class BeamPipelines:
         return self._write(partitions, kept if data.min_item_events > 1 else None, partitioned)
 
     def _read(self, logs: dict[str, list[str]], paths: list[str]) -> tuple[str, list[dict]]:
-        """Reads the logs, and returns the folder of the events and the facts about each file."""
+        """Reads the logs, and returns the folder of the events and a description of each file."""
         name, files = "events-0", self._read_once("events-0", paths, None)
         times = LogTimes(
             {file["file"]: FileTimes(**file["times"]) for file in files if file["times"]}
@@ -214,7 +214,7 @@ class BeamPipelines:
     def _write(
         self, partitions: list[int], kept: list[str] | None, log: PartitionedLog
     ) -> PartitionedLog:
-        """Writes the vocabularies and the shards, and returns the completed facts about the log.
+        """Writes the vocabularies and the shards, and returns the completed description of the log.
 
         The points in time of a temporal split need the times of all events that stay. For this
         split, a second pipeline therefore writes the shards.

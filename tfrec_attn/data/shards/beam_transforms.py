@@ -1,7 +1,7 @@
 """The functions that the workers of the Beam pipelines apply to files and to partitions of a log.
 
-A partition holds all events of some users. It travels and rests as Arrow tables in files of the
-shared folder: a worker holds one partition or one shard at a time, and the engine no events.
+A partition has all events of some users, as Arrow tables in files of the shared folder. A worker
+has one partition or one shard in memory at a time. The engine does not handle events.
 """
 
 import tempfile
@@ -39,11 +39,11 @@ from tfrec_attn.data.shards.shard_files import make_shard, shard_name, write_sha
 from tfrec_attn.errors import TfrecError
 from tfrec_attn.runtime.beam_runner import require_version
 
-_FILE = 1 << 44  # rows
+_FILE = 1 << 44  # more rows than a file has
 
 
 def part_of(ids: pl.Series, count: int) -> np.ndarray:
-    """Returns the part of each row by its id: all spellings of an id are in the same part.
+    """Returns the part of each row, by its id; all spellings of an id are in the same part.
 
     Args:
         ids: The id of each row.
@@ -55,7 +55,7 @@ def part_of(ids: pl.Series, count: int) -> np.ndarray:
 
 
 def split_by(frame: pl.DataFrame, ids: str, count: int) -> Iterator[tuple[int, bytes]]:
-    """Yields the rows of each part of a frame by a column of ids, packed."""
+    """Yields the number and the packed rows of each part of a frame, by a column of ids."""
     parts = frame.with_columns(part=part_of(frame[ids], count))
     for (number,), rows in parts.partition_by("part", as_dict=True, include_key=False).items():
         yield number, pack(rows)
@@ -70,18 +70,18 @@ def read_log(
     rules: Mapping[str, TimeRule] | None,
     version: str,
 ) -> None:
-    """Writes the events of a file by partition, and what is known of it.
+    """Writes the events of a file by partition, and a description of the file.
 
-    The latter is {"file", "error"}, or {"file", "times", "rejected", "whole_times", "filtered",
-    "partitions"}. If the times are not of one kind, some events are missing.
+    The description is {"file", "error"}, or {"file", "times", "rejected", "whole_times",
+    "filtered", "partitions"}. If the times are of several kinds, some events are missing.
 
     Args:
         numbered: The number of the file and its path, local or remote.
-        data: How to read and filter.
-        events: Folder of the events, as a file of segments for each file of the log.
+        data: How to read and filter the log.
+        events: Folder of the events, with a file of segments for each file of the log.
         work: Folder of the rejected lines.
         partitions: Number of partitions.
-        rules: The time rule of each file, or None in the first pass, before it is known.
+        rules: Path of a file -> its time rule. None in the first pass, before the rules are known.
         version: Version of the package in the process that started the pipeline.
     """
     number, path = numbered
@@ -130,19 +130,20 @@ def filter_users(
     begins: Sequence[int],
     items: int,
 ) -> Iterator[Any]:
-    """Applies `filter_sequences` to a partition, and measures what is left.
+    """Applies `filter_sequences` to a partition, and measures the events that stay.
 
     Args:
         number: Number of the partition.
         data: As for `filter_sequences`.
         source: Files of the events, in the order of the log.
-        target: Folder of the partitions that stay.
-        whole: Whether all times of the log are whole.
-        begins: The number of events before each file, where a log without times needs it.
+        target: Folder of the filtered partitions.
+        whole: Whether all times of the log are integers.
+        begins: Number of events before each file, for a log without times.
         items: Number of parts of the items.
 
     Yields:
-        (part, ids of items and their events), and the number in the output "filtered".
+        (part, ids of items and their events), and in the output "filtered" the number of the
+        partition.
     """
     from apache_beam.pvalue import TaggedOutput
 
@@ -166,7 +167,7 @@ def _with_times(frame: pl.DataFrame, whole: bool, begins: np.ndarray) -> pl.Data
 
 
 def write_item_sizes(grouped: tuple[int, Iterable[bytes]], folder: str) -> None:
-    """Writes what is known of a part of the items, given their events in each partition."""
+    """Writes the number of items in a part and the problems of their ids."""
     number, chunks = grouped
     counts = unpack(chunks).group_by("item_id").agg(pl.col("events").sum())
     problems = IdProblems.of(counts["item_id"], lambda: counts["events"].to_numpy())
@@ -174,12 +175,12 @@ def write_item_sizes(grouped: tuple[int, Iterable[bytes]], folder: str) -> None:
 
 
 def kept_events(path: str, kept: Sequence[str] | None, least: int) -> pl.DataFrame:
-    """Returns the events of a partition with frequent items, of users who have enough of them.
+    """Returns the events of a partition with frequent items, of users with enough such events.
 
     Args:
         path: File of the partition.
-        kept: Files of the items that stay; None means all items.
-        least: Fewest events of a user.
+        kept: Files of the items that stay. None: all items stay.
+        least: Fewest events of a user that stays.
     """
     frame = read_frame(path)
     if kept is not None:
@@ -193,14 +194,14 @@ def kept_events(path: str, kept: Sequence[str] | None, least: int) -> pl.DataFra
 def count_items(
     number: int, kept: Sequence[str] | None, folder: str, known: str, least: int, items: int
 ) -> Iterator[Any]:
-    """Yields (part, items and their events) of what a round of the frequency filter leaves.
+    """Yields (part, items and their events) for the events that a round of the filter leaves.
 
     Args:
         number: Number of the partition.
-        kept: Files of the items that stayed in the round before; None in the first.
+        kept: Files of the items that stayed in the previous round; None in the first round.
         folder: Folder of the partitions.
-        known: Folder of the sizes of what is left.
-        least: Fewest events of a user.
+        known: Folder for the numbers of events and users that are left.
+        least: Fewest events of a user that stays.
         items: Number of parts of the items.
     """
     frame = kept_events(f"{folder}/{number}", kept, least)
@@ -222,10 +223,11 @@ def write_kept(grouped: tuple[int, Iterable[bytes]], folder: str, least: int) ->
 def write_kept_events(
     number: int, kept: Sequence[str] | None, source: str, target: str, least: int, items: int
 ) -> Iterator[Any]:
-    """Writes the events of a partition that stay, and yields the first place of its ids.
+    """Writes the events of a partition that stay, and yields the first place of each id.
 
-    Users are in the output "users" as one packed frame, items as (part, packed frame), and the
-    number of the partition is in the output "kept".
+    Yields:
+        (part, packed items), in the output "users" (0, packed users), and in the output "kept" the
+        number of the partition.
     """
     from apache_beam.pvalue import TaggedOutput
 
@@ -240,12 +242,12 @@ def write_kept_events(
 
 
 def first_places(grouped: tuple[int, Iterable[bytes]]) -> tuple[int, bytes]:
-    """Returns the first place of each item of a part, with one key for all parts."""
+    """Returns the first place of each item of a part, with the same key for all parts."""
     return 0, pack(unpack(grouped[1]).group_by("item_id").agg(pl.col("place").min()))
 
 
 def write_items(grouped: tuple[int, Iterable[bytes]], vocabulary: str, table: str) -> str:
-    """Writes the vocabulary of the items by first appearance, and the table of their indices."""
+    """Writes the vocabulary of the items by first appearance, and a table of their indices."""
     frame = unpack(grouped[1]).sort("place")
     write_vocabulary(frame["item_id"], vocabulary)
     index = pl.int_range(1, pl.len() + 1, dtype=pl.Int32)
@@ -263,25 +265,25 @@ def write_users(grouped: tuple[int, Iterable[bytes]], vocabulary: str, folder: s
 
 
 def write_vocabulary(ids: pl.Series, path: str) -> None:
-    """Writes ids, one a line."""
+    """Writes ids, one per line."""
     write_bytes("".join(f"{one}\n" for one in ids).encode("utf-8"), path)
 
 
 def split_by_shard(
     number: int, events: str, users: str, table: str, target: str, shards: int
 ) -> Iterator[str]:
-    """Writes the events of a partition by shard, with rows and indices for the ids.
+    """Writes the events of a partition by shard, with user rows and item indices instead of ids.
 
     Args:
         number: Number of the partition.
         events: Folder of the partitions.
-        users: Folder of the rows of their users.
+        users: Folder of the user rows of each partition.
         table: File of the indices of the items.
         target: Folder of the files of segments.
         shards: Number of shards.
 
     Yields:
-        The file, unless the partition is empty.
+        The path of the written file, unless the partition is empty.
     """
     frame = read_frame(f"{events}/{number}")
     if not frame.height:
@@ -303,9 +305,9 @@ def split_by_shard(
 def write_one_shard(
     number: int, files: Sequence[str], partitioned: Mapping[str, object], work: str
 ) -> str:
-    """Writes the events of a shard and returns its name.
+    """Writes the events of a shard, and returns the name of the shard.
 
-    The events of a user are in one partition, in the order of the log.
+    One partition has all events of a user, in the order of the log.
 
     Args:
         number: Number of the shard.

@@ -1,4 +1,4 @@
-"""A log too large for memory: integer codes on disk, which are processed part by part."""
+"""A log that is too large for memory: integer codes on disk, processed part by part."""
 
 import io
 from collections import Counter
@@ -16,11 +16,11 @@ from tfrec_attn.data.shards.order_statistics import Chunks
 from tfrec_attn.data.shards.segment_file import read_part, segment_file
 from tfrec_attn.files.work_folder import remove
 
-BUCKET = 1 << 21  # events in memory while those of some users are looked at
+BUCKET = 1 << 21  # events in memory while the events of some users are filtered
 
 
 class IdEncoder:
-    """Encodes ids by first appearance, a part of the log at a time."""
+    """Encodes ids by first appearance, one part of the log after the other."""
 
     def __init__(self):
         self._known = pl.DataFrame(schema={"id": pl.String, "code": pl.Int32})
@@ -51,15 +51,15 @@ class IdEncoder:
 
 
 class CodedLog:
-    """A log on disk, in parts that each fit into memory, with codes for ids and types.
+    """A log on disk with codes for ids and event types, in parts that fit into memory.
 
     Args:
         folder: The folder of the parts.
-        name: Beginning of their file names.
+        name: Beginning of the file names of the parts. Default "part".
 
     Attributes:
         events: Number of events.
-        whole_times: Whether no time has a fraction.
+        whole_times: Whether all times are integers.
     """
 
     def __init__(self, folder: Path, name: str = "part"):
@@ -81,8 +81,8 @@ class CodedLog:
         """Adds a part.
 
         Args:
-            frame: The next events of the log as `EventFilter` returns them, or all events of some
-                users, in the order of the log and with their `place` in it.
+            frame: The next events of the log, as `EventFilter` returns them; or all events of some
+                users in the order of the log, with their `place` in the log.
         """
         encoders, out = self._encoders_of(frame), io.BytesIO()
         codes = {name: encoder.encode(frame[name]) for name, encoder in encoders.items()}
@@ -93,7 +93,7 @@ class CodedLog:
         self.whole_times &= frame["timestamp"].dtype.is_integer()
 
     def frames(self) -> Iterator[pl.DataFrame]:
-        """Yields the parts with codes, times of one type, and the place of each event."""
+        """Yields the parts, with codes, times of one type, and the `place` of each event."""
         begin, kind = 0, pl.Int64 if self.whole_times else pl.Float64
         for part in range(self._parts):
             frame = pl.read_ipc(self._path(part)).with_columns(pl.col("timestamp").cast(kind))
@@ -104,19 +104,19 @@ class CodedLog:
             yield frame
 
     def decoded(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Returns events with their ids and types."""
+        """Replaces the codes of events by ids and event types."""
         encoders = self._encoders_of(frame)
         return frame.with_columns(
             **{name: encoder.ids.gather(frame[name]) for name, encoder in encoders.items()}
         )
 
     def codes(self) -> Iterator[Codes]:
-        """Yields the users, the items and the places of each part."""
+        """Yields the users, the items and the places of the events in each part."""
         for frame in self.frames():
             yield tuple(frame[name].to_numpy() for name in ("user_id", "item_id", "place"))
 
     def counts(self, name: str) -> np.ndarray:
-        """Returns the number of events of each "user_id" or "item_id", int64."""
+        """Returns the number of events of each id; `name` is "user_id" or "item_id"."""
         size = len(self._encoders[name])
         return sum(np.bincount(frame[name].to_numpy(), minlength=size) for frame in self.frames())
 
@@ -135,7 +135,8 @@ def filter_users(log: CodedLog, data: Data) -> tuple[CodedLog, dict[str, int]]:
         data: As for `filter_sequences`.
 
     Returns:
-        The log of the events that stay, whose files replace those of the log, and what was done.
+        The log of the events that stay, and attributes of `EventFilterReport` with their values.
+        The files of `log` are removed.
     """
     path, buckets = str(log.folder / "buckets.arrow"), 1 + log.events // BUCKET
     buckets = min(buckets, len(log.user_ids))
@@ -154,16 +155,16 @@ def filter_users(log: CodedLog, data: Data) -> tuple[CodedLog, dict[str, int]]:
 def partition(log: CodedLog, core: KCore, path: str, shards: int) -> Chunks:
     """Writes the events that stay, with user rows and item indices, by the shard of their user.
 
-    User row u belongs to shard u mod `shards`. The events of a user are in file order.
+    User row u belongs to shard u mod `shards`. The events of a user stay in the order of the log.
 
     Args:
         log: The log.
-        core: What stays.
+        core: The users and items that stay.
         path: File of segments, for `read_segments`.
         shards: Number of shards.
 
     Returns:
-        The times of all these events.
+        The times of these events, for `quantile`.
     """
     with local_segments(path, shards) as out:
         for frame in log.frames():
@@ -184,5 +185,5 @@ local_segments = partial(segment_file, create=partial(open, mode="wb"))
 
 
 def read_segments(path: str, number: int, columns: list[str] | None = None) -> pl.DataFrame:
-    """Returns the events of a part of a file that `local_segments` wrote."""
+    """Returns the events of one part of a file that `local_segments` has written."""
     return read_part([path], number, partial(open, mode="rb"), columns)

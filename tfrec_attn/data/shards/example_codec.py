@@ -1,6 +1,6 @@
 """Encodes many `tf.train.Example` messages at once with NumPy.
 
-The messages of all users of a shard take a few passes over its events.
+A few passes over the events of a shard encode the messages of all its users.
 
 Reference:
     https://protobuf.dev/programming-guides/encoding,
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 _LENGTH_DELIMITED = 2
-# Field numbers of Example, of Features, of the entries of its map, and of the lists.
+# Field numbers of Example, of Features, of the entries of its map, and of their lists.
 _FEATURES, _ENTRY, _KEY, _VALUE, _LIST = 1, 1, 1, 2, 1
 _BYTES_LIST, _INT64_LIST = 1, 3
 
@@ -63,7 +63,7 @@ def _feature(name: str, kind: int, body: Rows) -> list[Rows]:
 
 
 def _delimited(field: int, parts: list[Rows]) -> list[Rows]:
-    """Returns the parts of a message as a field: its tag and its length come first."""
+    """Returns the parts of a message as a field, after its tag and its length."""
     lengths = np.sum([part.sizes for part in parts], axis=0)
     return [_constant(bytes([_tag(field)]), len(lengths)), _varints(lengths), *parts]
 
@@ -77,9 +77,9 @@ def _constant(text: bytes, count: int) -> Rows:
 
 
 def _varints(values: np.ndarray) -> Rows:
-    """Encodes each value as a row of 7 bits a byte, lowest first.
+    """Encodes each value as a row of bytes with 7 bits of the value each, lowest bits first.
 
-    The highest bit is set in all bytes but the last. A negative value takes 10 bytes.
+    The highest bit is set in all bytes except the last. A negative value takes 10 bytes.
     """
     rest = np.ascontiguousarray(values, np.int64).view(np.uint64)
     sizes = np.ones(len(rest), np.int64)

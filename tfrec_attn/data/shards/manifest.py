@@ -1,4 +1,4 @@
-"""What is known of a prepared log: while it is written, and in its `manifest.json`."""
+"""The description of a prepared log, while it is written and in its `manifest.json`."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -18,20 +18,20 @@ VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class FilteredLog:
-    """What is known of a log once its events are filtered.
+    """The description of a log after its events are filtered.
 
     Attributes:
-        logs: Names of its files.
-        options: Keys of the section `data` that affect the result, with their values.
-        before: Events, users and items before the frequency filter.
-        after: Events, users and items after it.
+        logs: Names of the files of the log.
+        options: Key of the section `data` that affects the result -> its value.
+        before: Numbers of events, users and items before the frequency filter.
+        after: Numbers of events, users and items after the frequency filter.
         rejected: Number of lines that could not be read.
-        selection: What the event filters dropped, as `EventFilterReport.to_dict`, or None where
-            there are none.
-        duplicates: Events after the filter that are copies of another, or None where the log has no
-            times, or where they are counted in the shards.
+        selection: Report of the event filters, as `EventFilterReport.to_dict`, or None if there are
+            no filters.
+        duplicates: Number of events after the filter that are copies of another event. None if the
+            log has no times, or if the copies are counted later, in the shards.
         ids: Problems with the ids, as `IdReport.to_dict`.
-        whole_times: Whether the times are int64, and not float64.
+        whole_times: Whether the times are int64, not float64.
     """
 
     logs: list[str]
@@ -47,7 +47,7 @@ class FilteredLog:
 
 @dataclass(frozen=True, kw_only=True)
 class PartitionedLog(FilteredLog):
-    """What is known of a log once its events are partitioned into shards.
+    """The description of a log after its events are partitioned into shards.
 
     Attributes:
         shards: Number of shards.
@@ -67,9 +67,9 @@ class Manifest(FilteredLog):
         valid: Number of validation events.
         test: Number of test events.
         leaks: What training knows of the time after the test events, as `LeakReport`.
-        shards: Names of the shards in their order.
-        sizes: Bytes of every file except the manifest, by name.
-        sha256: SHA-256 of each of these files.
+        shards: Names of the shards, in order.
+        sizes: Name of a file, except the manifest -> its size in bytes.
+        sha256: Name of a file, except the manifest -> its SHA-256.
     """
 
     train: int
@@ -81,7 +81,7 @@ class Manifest(FilteredLog):
     sha256: dict[str, str]
 
     def report(self) -> FilterReport:
-        """Returns what the event filters and the frequency filter left."""
+        """Returns the report of the event filters and the frequency filter."""
         before, after = Statistics(**self.before), Statistics(**self.after)
         least = self.options["min_user_events"], self.options["min_item_events"]
         selection = None if self.selection is None else EventFilterReport(**self.selection)
@@ -89,7 +89,7 @@ class Manifest(FilteredLog):
         return FilterReport(before, after, *least, selection, self.duplicates, ids)
 
     def write(self, folder: Path) -> None:
-        """Writes the file, which gets its name when it is complete."""
+        """Writes `manifest.json`, which gets its name only when it is complete."""
         text = json.dumps({"format": FORMAT, "version": VERSION, **asdict(self)}, indent=2) + "\n"
         replace_text(folder / MANIFEST, text)
 
@@ -98,7 +98,7 @@ class Manifest(FilteredLog):
         """Reads the manifest of a folder.
 
         Raises:
-            DataError: If there is none, or if it is of another version.
+            DataError: If there is no manifest, if it is damaged, or if it has another version.
         """
         path = folder / MANIFEST
         remedy = "give a folder that tfrec_attn.data.prepare has finished"

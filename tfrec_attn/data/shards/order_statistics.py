@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 _BINS = 1 << 16
-# Functions that each read a chunk of the numbers, int64 or float64, as often as needed.
+# Each function reads a chunk of the numbers, int64 or float64. It is called several times.
 Chunks = Sequence[Callable[[], np.ndarray]]
 
 
 def quantile(chunks: Chunks, share: float) -> float:
     """Returns `np.quantile(all, share, method="lower")` of the numbers of all chunks.
 
-    One pass finds the ends, the next one the narrow bin that holds the quantile, and the last one
-    reads the numbers in it.
+    The first pass finds the lowest and the highest number. The second pass finds the narrow bin
+    with the quantile. The third pass reads the numbers in this bin.
     """
     ends = [(chunk.min(), chunk.max()) for chunk in (read() for read in chunks) if len(chunk)]
     low, high = min(low for low, _ in ends), max(high for _, high in ends)

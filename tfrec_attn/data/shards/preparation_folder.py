@@ -1,4 +1,4 @@
-"""The folder of a prepared log while it is written: who owns it, and how it is completed."""
+"""The folder of a prepared log while it is written: its lock, its checks and its completion."""
 
 import json
 import os
@@ -43,28 +43,28 @@ _WORK = (
     "work/partitions/events.arrow.index", "work/finish/*.bin",
     f"work/{STATE}", f"work/.{STATE}.*", "beam/tfrec-attn-*/**",
 )  # fmt: skip
-# What a preparation writes. A folder with any other file in it is not cleared.
+# The files that a preparation writes. A folder with another file is not cleared.
 KNOWN = (
     *_FINISHED, *_WORK, _REQUEST, f".{_REQUEST}.*", f".{MANIFEST}.*", "shard-*.tfrecord.part",
 )  # fmt: skip
 
 
 def partial_of(target: Path) -> Path:
-    """Returns the folder of unfinished work."""
+    """Returns the folder of the unfinished work for a target folder."""
     if not target.name:
         raise ConfigError(f"--to must name a folder, but is {target}.")
     return target.with_name(f"{target.name}.partial")
 
 
 def check_target(target: Path, restart: bool) -> None:
-    """Checks that a folder can be written or replaced; nothing is changed.
+    """Checks that a folder can be written or replaced, without a change to it.
 
     Args:
         target: The folder to write.
-        restart: Whether a complete prepared log is to be replaced.
+        restart: Whether to replace a complete prepared log.
 
     Raises:
-        ConfigError: If the folder exists and is not to be replaced.
+        ConfigError: If the folder exists and cannot be replaced.
     """
     if not os.path.lexists(target):
         return
@@ -86,19 +86,19 @@ def check_target(target: Path, restart: bool) -> None:
 
 @contextmanager
 def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator[WorkFolder]:
-    """Creates or resumes the folder of unfinished work, and keeps other processes from it.
+    """Creates or resumes the folder of unfinished work, and locks it for other processes.
 
-    If the options or the logs are refused inside the context, a folder that was created here is
-    removed, and a folder that was there stays.
+    If the context raises ConfigError or DataError, a folder with new work is removed. A folder with
+    resumed work stays.
 
     Args:
         target: The folder to write.
-        request: What to prepare, as JSON; unfinished work of another request is refused.
+        request: What to prepare, as JSON. Unfinished work of another request is refused.
         restart: Whether to remove unfinished work first.
 
     Raises:
-        ConfigError: If another process uses the folder, or if it holds other files or unfinished
-            work of another request.
+        ConfigError: If another process uses the folder, or if the folder holds other files or
+            unfinished work of another request.
     """
     folder = partial_of(target)
     work = open_work(folder, _KIND, KNOWN, _OTHER)
@@ -115,7 +115,7 @@ def claimed(target: Path, request: dict[str, object], restart: bool) -> Iterator
 
 
 def _begin(work: WorkFolder, request: dict[str, object], restart: bool) -> bool:
-    """Clears the folder unless its work can be resumed; returns whether the work is new."""
+    """Clears the folder unless its work can be resumed, and returns whether the work is new."""
     note, wanted = work.folder / _REQUEST, json.loads(json.dumps(request))
     if restart:
         check_removable(work.folder, unfinished_patterns(KNOWN), _OTHER)
@@ -133,7 +133,7 @@ def _begin(work: WorkFolder, request: dict[str, object], restart: bool) -> bool:
 
 
 def _difference(note: Path, wanted: dict[str, object]) -> str | None:
-    """Returns how the request of unfinished work differs from the one that is wanted."""
+    """Returns how the request of unfinished work differs from the wanted request, or None."""
     try:
         found = json.loads(note.read_text(encoding="utf-8"))
         for name, value in wanted["options"].items():
@@ -147,7 +147,7 @@ def _difference(note: Path, wanted: dict[str, object]) -> str | None:
 
 
 def complete(work: WorkFolder, target: Path, partitioned: PartitionedLog) -> Manifest:
-    """Completes a folder that has its shards and vocabularies, and gives it its name.
+    """Completes a folder that has its shards and vocabularies, and renames it to its target.
 
     Raises:
         DataError: If a part of the split is empty, or if a shard is damaged.
@@ -165,7 +165,7 @@ def complete(work: WorkFolder, target: Path, partitioned: PartitionedLog) -> Man
 
 
 def _write_counts(folder: Path, temporary: Path, partitioned: PartitionedLog) -> Manifest:
-    """Writes counts and index of a folder, and returns its manifest, which is not written yet."""
+    """Writes the counts and the index of a folder, and returns its manifest without writing it."""
     names = [shard_name(number, partitioned.shards) for number in range(partitioned.shards)]
 
     def shards() -> Iterator[Shard]:

@@ -63,25 +63,25 @@ def prepare_log(
     *,
     restart: bool = False,
 ) -> Manifest:
-    """Prepares logs into a folder, which gets its name when it is complete.
+    """Prepares logs into a folder, which gets its name only when it is complete.
 
     Unfinished work of the same call is resumed.
 
     Args:
         logs: Files, folders or patterns, in order. Events of a user at the same time stay in the
             order of the files and of their lines.
-        to: The folder, which must not exist; `to`.partial holds the work.
-        data: The section `data` of a configuration, of which the keys in `OPTIONS` are used.
-        shards: Number of shards. None means one for each million events and at least 8, but not
-            more than there are users.
-        restart: Whether to remove unfinished work, and to replace a complete folder once the new
-            one is complete.
+        to: The folder, which must not exist. `to`.partial has the unfinished work.
+        data: Section `data` of a configuration. Only its keys in `OPTIONS` are used.
+        shards: Number of shards. None (default): one for each million events, at least 8 and at
+            most the number of users.
+        restart: Whether to remove unfinished work, and to replace a complete folder after the new
+            folder is complete. Default False.
 
     Raises:
-        ConfigError: If `to` exists, if unfinished work of another call is there, or if another
-            process prepares it.
-        DataError: If a log cannot be read, if nothing is left of it, or if there is no space. What
-            was there before stays.
+        ConfigError: If `to` exists, if there is unfinished work of another call, or if another
+            process writes the folder.
+        DataError: If a log cannot be read, if nothing of it is left, or if the folder cannot be
+            written. A complete folder then stays.
     """
     target, progress = Path(to), ProgressLine()
     require_bounds(data.split, valid_from=data.valid_from, test_from=data.test_from)
@@ -109,7 +109,7 @@ def prepare_log(
 
 
 def _request(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, object]:
-    """Returns what is to be prepared; unfinished work of an equal request is resumed."""
+    """Returns what to prepare. Unfinished work of an equal request is resumed."""
     try:
         files = [
             [str(log.resolve()), os.stat(log).st_size, os.stat(log).st_mtime_ns]
@@ -122,7 +122,7 @@ def _request(logs: Sequence[str], data: Data, shards: int | None) -> dict[str, o
 
 
 def _read_beginnings(logs: Sequence[str], data: Data) -> None:
-    """Reads the beginning of each log, so that nothing is removed for a file that is not a log."""
+    """Reads the beginning of each log, so that a bad file is refused before anything is removed."""
     options = {key: option(data, key) for key in READING}
     for path in all_parts(logs):
         with (
@@ -133,7 +133,7 @@ def _read_beginnings(logs: Sequence[str], data: Data) -> None:
 
 
 def _resumed(partial: Path) -> PartitionedLog | None:
-    """Returns what is known of unfinished work whose events are partitioned."""
+    """Returns the description of unfinished work with partitioned events, or None."""
     try:
         return PartitionedLog(**json.loads((partial / "work" / STATE).read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -195,7 +195,7 @@ def _partition(
     return partitioned
 
 
-# A log on disk, the number of its lines in error, and what the event filters did.
+# A log on disk, the number of its rejected lines, and the report of the event filters.
 _Read = tuple[CodedLog, int, EventFilterReport]
 
 
@@ -212,7 +212,7 @@ def _read(logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine
 def _read_once(
     logs: Sequence[str], partial: Path, data: Data, progress: ProgressLine, times: LogTimes | None
 ) -> _Read:
-    """Reads all logs by the rule of these times, or by their own while these are of one kind."""
+    """Reads all logs by the rule of `times`; if that is None, all times must be of one kind."""
     log, event_filter, seen = CodedLog(partial / "work" / "log"), EventFilter(data), LogTimes()
     rejected = 0
     options = {key: option(data, key) for key in READING}
@@ -245,12 +245,12 @@ def no_interactions(log: str, rejected: int) -> str:
 
 
 def _partitions(partial: Path) -> str:
-    """Returns the file of the events by shard."""
+    """Returns the path of the file with the events of each shard."""
     return str(partial / "work" / "partitions" / "events.arrow")
 
 
 def _size(core: KCore, before: Statistics, data: Data) -> Statistics:
-    """Returns the size of what is left, which must be enough for the split."""
+    """Returns the size of the log that is left, after a check that it is enough for the split."""
     if not len(core.user_codes):
         raise DataError(nothing_left(data.min_user_events, data.min_item_events, before))
     if data.split == "leave-one-out":
@@ -259,7 +259,7 @@ def _size(core: KCore, before: Statistics, data: Data) -> Statistics:
 
 
 def _write_shards(partial: Path, log: PartitionedLog, progress: ProgressLine) -> None:
-    """Writes the shards that are not there yet."""
+    """Writes the shards that do not exist yet."""
     import_tensorflow()
 
     def write(number: int) -> None:

@@ -23,16 +23,16 @@ def prepare_with_beam(
     *,
     restart: bool = False,
 ) -> Manifest:
-    """Prepares logs into a folder, which gets its name when it is complete.
+    """Prepares logs into a folder, which gets its name only when it is complete.
 
     Args:
-        logs: Files, folders of parts or patterns, in order, local or of one of Beam's file systems.
+        logs: Files, folders of parts or patterns, in order, local or in one of Beam's file systems.
         to: The folder, which must not exist.
-        data: The section `data` of a configuration, of which the keys in `OPTIONS` are used.
+        data: Section `data` of a configuration. Only its keys in `OPTIONS` are used.
         shards: As for `prepare_log`.
-        work: Folder that the workers share; a folder of its own is made in it, and removed at the
-            end. None means `to`.partial/beam, for workers on this machine.
-        beam_options: Options of the pipelines, such as `["--runner=DirectRunner"]`.
+        work: Folder that the workers share. A new folder is created in it and removed at the end.
+            None (default): `to`.partial/beam, for workers on this machine.
+        beam_options: Options of the pipelines, such as `["--runner=DirectRunner"]`. Default: none.
         restart: As for `prepare_log`.
 
     Raises:
@@ -64,7 +64,7 @@ def prepare_with_beam(
 
 
 def _fetch(shared: str, partial: Path, log: PartitionedLog) -> None:
-    """Copies vocabularies, shards and rejected lines into the folder."""
+    """Copies vocabularies, shards and rejected lines into the folder of unfinished work."""
     names = [shard_name(number, log.shards) for number in range(log.shards)]
     for name in (USERS, ITEMS, *names):
         beam_files.copy(f"{shared}/{name}", partial / name)

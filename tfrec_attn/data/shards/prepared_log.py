@@ -1,4 +1,4 @@
-"""A prepared log: a folder of shards, vocabularies and counts with a manifest, as `data.source`."""
+"""A prepared log, for `data.source`: a folder of shards, vocabularies, counts and a manifest."""
 
 import hashlib
 import json
@@ -32,14 +32,17 @@ _OF_TRAINING = (
     "source", "cache", "items", "max_length", "targets", "window", "mask_share", "mask_last",
     "events", "seed",
 )  # fmt: skip
-_IN_MEMORY = 20_000_000  # events: about 2.5 GB with the arrays that batches are gathered from
+_IN_MEMORY = 20_000_000  # events, which take about 2.5 GB with the arrays for the batches
 
 
 class PreparedLog:
-    """A folder that `tfrec_attn.data.prepare` has finished, with every file checked.
+    """A folder that `tfrec_attn.data.prepare` has finished; every file is checked.
+
+    Args:
+        folder: The folder.
 
     Raises:
-        DataError: If it is no prepared log, or if a file is missing or damaged.
+        DataError: If the folder is not a prepared log, or if a file is missing or damaged.
     """
 
     def __init__(self, folder: str | Path):
@@ -53,7 +56,7 @@ class PreparedLog:
         return self.manifest.options.get("event_weights") is not None
 
     def report(self) -> FilterReport:
-        """Returns what the event filters and the frequency filter left."""
+        """Returns the report of the event filters and the frequency filter."""
         return self.manifest.report()
 
     def vocabularies(self) -> tuple[Vocabulary, Vocabulary]:
@@ -69,11 +72,11 @@ class PreparedLog:
         return np.load(self.folder / ITEM_COUNTS)
 
     def transitions(self) -> Transitions:
-        """Returns how often an item follows another in the training events."""
+        """Returns how often an item follows another item in the training events."""
         return load_transitions(self.folder / TRANSITIONS)
 
     def checksum(self) -> str:
-        """Returns a SHA-256 of the events and their split, which does not depend on the folder."""
+        """Returns a SHA-256 of the events and their split, independent of the folder's path."""
         return hashlib.sha256(json.dumps(self.manifest.sha256, sort_keys=True).encode()).hexdigest()
 
     def index(self) -> tuple[np.ndarray, SplitPositions]:
@@ -84,7 +87,7 @@ class PreparedLog:
         return lengths, SplitPositions(*positions)
 
     def load(self) -> Split:
-        """Reads all events; returns the same split as the log itself gives."""
+        """Reads all events, and returns the same split as for the log itself."""
         lengths, positions = self.index()
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         items = np.zeros(offsets[-1], np.int32)
@@ -104,7 +107,7 @@ class PreparedLog:
 
 
 def is_folder(source: str) -> bool:
-    """Returns whether `data.source` is the folder of a prepared log, and not a source by name."""
+    """Returns whether `data.source` is the path of a folder, not the name of a source."""
     return "/" in source or Path(source).is_dir()
 
 
@@ -112,8 +115,8 @@ def open_source(data: Data) -> PreparedLog:
     """Opens the prepared log of `data.source`.
 
     Raises:
-        DataError: If the folder is no prepared log, or damaged.
-        ConfigError: If the configuration asks for another preparation.
+        DataError: If the folder is damaged or not a prepared log.
+        ConfigError: If the configuration has keys of another preparation.
     """
     folder = Path(data.source)
     if not (folder / MANIFEST).is_file():
@@ -145,6 +148,6 @@ def fits(data: Data, log: PreparedLog) -> bool:
 
 
 def option(data: Data, key: str) -> object:
-    """Returns the value of a key as a manifest holds it."""
+    """Returns the value of a key in the form of a manifest."""
     value = getattr(data, key)
     return asdict(value) if key == "columns" else value

@@ -1,6 +1,6 @@
-"""The framing of TFRecord files, and the CRC-32C that it needs, for many records at once.
+"""The framing of TFRecord files with its CRC-32C checksums, for many records at once.
 
-Writing a shard in this way needs no TensorFlow, whose import takes a worker seconds and 300 MB.
+A worker writes a shard without TensorFlow, because the import takes seconds and 300 MB.
 
 Reference:
     https://www.tensorflow.org/tutorials/load_data/tfrecord; RFC 3720, appendix B.4, for CRC-32C.
@@ -12,7 +12,7 @@ import numpy as np
 
 _POLYNOMIAL, _ONES = np.uint32(0x82F63B78), np.uint32(0xFFFFFFFF)
 _MASK = np.uint32(0xA282EAD8)
-_PIECE = 4096  # bytes of a record that are read in turn; its pieces are read side by side
+_PIECE = 4096  # bytes; the pieces of a record are processed in parallel
 _HEAD, _TAIL = 12, 4  # bytes around a record
 
 
@@ -24,8 +24,8 @@ def framed(data: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         sizes: Bytes of each record, int64 [U].
 
     Returns:
-        uint8 [total + 16 U]: for each record its length, the checksum of that, the record, and its
-        checksum.
+        uint8 [total + 16 U]: for each record its length, the checksum of the length, the record,
+        and the checksum of the record.
     """
     count, ends = len(sizes), np.cumsum(sizes)
     lengths = np.ascontiguousarray(sizes, "<u8").view(np.uint8)
@@ -44,14 +44,19 @@ def framed(data: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def crc32c(data: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns the CRC-32C of many byte strings, one after the other in `data`: uint32 [U].
+    """Returns the CRC-32C of many byte strings, uint32 [U].
 
-    Long strings are cut into pieces. The register after a piece is linear in the one before: it is
-    moved over the piece, and the register of the piece alone is added.
+    Long strings are cut into pieces. The register after a piece is linear in the register before
+    the piece: it is that register, moved over a piece of zeros, plus the register of the piece
+    alone.
+
+    Args:
+        data: The strings, one after the other, uint8 [total].
+        sizes: Bytes of each string, [U].
     """
     sizes = np.asarray(sizes, np.int64)
     ends, more = np.cumsum(sizes), sizes // _PIECE
-    # The first piece is the short one, perhaps empty; all others have the same size.
+    # The first piece of a string is shorter, perhaps empty. All other pieces have the same size.
     first = ends - sizes
     row = np.repeat(np.arange(len(sizes)), more)
     number = np.arange(len(row)) - np.repeat(np.cumsum(more) - more, more)
@@ -70,13 +75,13 @@ def crc32c(data: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 def _registers(
     data: np.ndarray, begins: np.ndarray, lengths: np.ndarray, register: np.ndarray
 ) -> np.ndarray:
-    """Returns the register after each piece of `data`, given the one before it."""
+    """Returns the register after each piece of `data`, given the register before it."""
     tables, heads = _tables(), lengths % 8
     for place in range(7):
         rows = np.flatnonzero(heads > place)
         low = (register[rows] ^ data[begins[rows] + place]) & np.uint32(255)
         register[rows] = tables[0].take(low) ^ (register[rows] >> np.uint32(8))
-    # Eight bytes of all pieces at a time, the longest pieces first.
+    # Process eight bytes of all pieces at a time. The longest pieces come first.
     order = np.argsort(-(lengths // 8), kind="stable")
     begins, counts, register = (begins + heads)[order], (lengths // 8)[order], register[order]
     words = np.ndarray(max(len(data) - 7, 0), "<u8", np.ascontiguousarray(data), strides=(1,))
@@ -90,7 +95,7 @@ def _registers(
 
 
 def _looked_up(tables: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Returns the sum of the entries for each byte of the values, lowest first, uint32."""
+    """Returns the XOR of the table entries for the bytes of each value, lowest first, uint32."""
     places = values.astype(values.dtype.newbyteorder("<")).view(np.uint8).reshape(len(values), -1)
     found = tables[0].take(places[:, 0])
     for number in range(1, len(tables)):
@@ -100,7 +105,7 @@ def _looked_up(tables: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def _tables() -> np.ndarray:
-    """Returns the registers after each byte and 0 to 7 zero bytes behind it, uint32 [8, 256]."""
+    """Returns the registers after each byte and 0 to 7 zero bytes that follow, uint32 [8, 256]."""
     one = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         one = np.where(one & np.uint32(1), one >> np.uint32(1) ^ _POLYNOMIAL, one >> np.uint32(1))
@@ -112,7 +117,7 @@ def _tables() -> np.ndarray:
 
 @functools.cache
 def _over_a_piece() -> np.ndarray:
-    """Returns what becomes of each byte of a register behind a piece of zeros, uint32 [4, 256]."""
+    """Returns what each byte of a register becomes after a piece of zeros, uint32 [4, 256]."""
     moved = np.uint32(1) << np.arange(32, dtype=np.uint32)
     for _ in range(_PIECE):
         moved = _after_zero(moved, _tables()[0])

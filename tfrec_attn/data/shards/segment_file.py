@@ -1,8 +1,8 @@
-"""Files with the rows of many parts: a worker writes one, and the reader of a part takes its own.
+"""Files with segments of many parts, from which a reader takes the segments of one part.
 
-Events go from worker to worker in this way, and not through the engine, which would copy each of
-them several times. Beside a file of segments, a file `.index` has the begin and the size of each
-segment, one part after the other.
+Workers exchange events in such files, because the engine would copy each event several times. A
+file `.index` beside a file of segments has the begin and the size of each segment, one part after
+the other.
 """
 
 import io
@@ -16,12 +16,12 @@ import polars as pl
 from tfrec_attn.data.shards.beam_files import complete_file, opened, pack
 
 _INDEX = ".index"
-# Opens the file of a path.
+# A function that opens the file of a path.
 Open = Callable[[str], AbstractContextManager[BinaryIO]]
 
 
 class SegmentWriter:
-    """Writes segments.
+    """Writes the segments of a file.
 
     Args:
         out: The file of segments.
@@ -36,7 +36,7 @@ class SegmentWriter:
         self._out, self._end, self._index = out, 0, []
 
     def add(self, frame: pl.DataFrame, part: np.ndarray) -> None:
-        """Writes rows; those of a part stay in their order.
+        """Writes rows; the rows of a part keep their order.
 
         Args:
             frame: The rows.
@@ -63,7 +63,7 @@ class SegmentWriter:
 
 @contextmanager
 def segment_file(path: str, parts: int, create: Open = complete_file) -> Iterator[SegmentWriter]:
-    """Opens a file of segments of a number of parts, which gets its name when it is complete."""
+    """Opens a file for the segments of `parts` parts, which gets its name when it is complete."""
     with create(path) as out:
         writer = SegmentWriter(out, parts)
         yield writer
@@ -74,7 +74,7 @@ def segment_file(path: str, parts: int, create: Open = complete_file) -> Iterato
 def read_part(
     paths: Iterable[str], number: int, read: Open = opened, columns: list[str] | None = None
 ) -> pl.DataFrame:
-    """Returns the rows of a part of some files, of which one or more have any, in their order."""
+    """Returns the rows of one part in several files, in order; at least one file must have rows."""
     segments = (segment for path in paths for segment in _segments(path, number, read))
     return unpack(segments, columns)
 

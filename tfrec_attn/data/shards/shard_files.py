@@ -1,16 +1,16 @@
-"""Shards of a prepared log: TFRecord files that hold one `tf.train.Example` for each user.
+"""Shards of a prepared log: TFRecord files with one `tf.train.Example` for each user.
 
 | feature | values |
 |---|---|
 | `user` | index of the user, 1..M |
 | `item` | index 1..N of the item of each event, in order of time |
 | `time` | time of each event: int64, or bytes of little-endian float64 if times have fractions |
-| `weight` | bytes of the little-endian float32 weight of each event, where events have weights |
-| `train` | number of training events, the first ones |
+| `weight` | bytes of the little-endian float32 weight of each event, if events have weights |
+| `train` | number of training events, which are the first events |
 | `valid`, `test` | position of the validation and the test target among the events, -1 for none |
 
 User u is in shard (u - 1) mod S, in ascending order, so that every shard is a sample of all users.
-TensorFlow is imported when a shard is read.
+Only reading a shard imports TensorFlow.
 """
 
 import contextlib
@@ -43,9 +43,10 @@ class Shard:
         items: Item index of each event, int32 [E].
         times: Time of each event, int64 or float64 [E].
         train: Number of training events of each user, int64 [U].
-        valid: Position of the validation target among the user's events, -1 for none, int64 [U].
-        test: Position of the test target, in the same way.
-        weights: Weight of each event as a training target, float32 [E], or None.
+        valid: Position of the validation target among the user's events, int64 [U]; -1 if there is
+            none.
+        test: Position of the test target among the user's events, int64 [U]; -1 if there is none.
+        weights: Weight of each event as a training target, float32 [E], or None (default).
     """
 
     users: np.ndarray
@@ -58,7 +59,7 @@ class Shard:
     weights: np.ndarray | None = None
 
     def train_mask(self) -> np.ndarray:
-        """Returns which events are training events, bool [E]."""
+        """Returns whether each event is a training event, bool [E]."""
         begin = np.cumsum(self.lengths) - self.lengths
         return np.arange(len(self.items)) < np.repeat(begin + self.train, self.lengths)
 
@@ -67,7 +68,7 @@ def number_of_shards(wanted: int | None, events: int, users: int) -> int:
     """Returns the number of shards, which is at most the number of users.
 
     Args:
-        wanted: The number that was asked for; None means one for each million events, at least 8.
+        wanted: The requested number. None: one for each million events, from 8 to 1,000.
         events: Number of events.
         users: Number of users.
     """
@@ -80,13 +81,14 @@ def shard_name(number: int, count: int) -> str:
 
 
 def make_shard(number: int, log: PartitionedLog, events: pl.DataFrame) -> Shard:
-    """Makes a shard of its events.
+    """Returns the shard of some users from their events.
 
     Args:
         number: Number of the shard.
-        log: The log.
-        events: Those of each user in file order: `row` of the user, which is `number` modulo the
-            number of shards, `item` 1..N (Int32), `timestamp`, and `weight` where events have one.
+        log: Description of the log.
+        events: The events, those of each user in the order of the log. Columns: `row` of the user,
+            which is `number` modulo the number of shards, `item` 1..N (Int32), `timestamp`, and
+            `weight` if events have weights.
     """
     users = np.arange(number, log.after["users"], log.shards)
     events = by_user_and_time(events, "row")
@@ -101,10 +103,10 @@ def make_shard(number: int, log: PartitionedLog, events: pl.DataFrame) -> Shard:
 
 
 def write_shard(path: Path, shard: Shard) -> None:
-    """Writes a file, which gets its name when it is complete.
+    """Writes the file of a shard, which gets its name only when it is complete.
 
     Raises:
-        OSError: If it cannot be written.
+        OSError: If the file cannot be written.
     """
     ones = np.ones_like(shard.lengths)
     if shard.times.dtype.kind == "i":
@@ -131,21 +133,21 @@ def write_shard(path: Path, shard: Shard) -> None:
 
 
 def _floats(name: str, values: np.ndarray, lengths: np.ndarray) -> list[Rows]:
-    """Encodes a feature with the bytes of float64 or float32 for each user."""
+    """Encodes a feature with the bytes of float64 or float32 numbers for each user."""
     data = np.ascontiguousarray(values, values.dtype.newbyteorder("<")).view(np.uint8)
     return bytes_feature(name, data, values.itemsize * lengths)
 
 
 def read_shard(path: str | Path, whole_times: bool, weighted: bool = False) -> Shard:
-    """Reads a file that `write_shard` wrote.
+    """Reads a shard that `write_shard` has written.
 
     Args:
         path: The file.
-        whole_times: Whether its times are integers.
-        weighted: Whether to read the weights of the events.
+        whole_times: Whether the times are integers.
+        weighted: Whether to read the weights of the events. Default False.
 
     Raises:
-        DataError: If it is damaged or something else.
+        DataError: If the file is damaged or not a shard.
     """
     import tensorflow as tf
 
@@ -171,7 +173,7 @@ def feature_spec(*, times: str = "") -> dict[str, object]:
     """Returns the features that `tf.io.parse_example` reads.
 
     Args:
-        times: "int64", "float64", or "" to leave the times out.
+        times: "int64", "float64", or "" (default) to leave the times out.
     """
     import tensorflow as tf
 
@@ -186,7 +188,7 @@ def feature_spec(*, times: str = "") -> dict[str, object]:
 
 
 def _columns(parsed: dict, whole_times: bool) -> tuple[np.ndarray, ...]:
-    """Returns the arrays of a `Shard` in their order."""
+    """Returns the arrays of a `Shard`, in the order of its attributes."""
     times, items = parsed["time"], parsed["item"]
     return (
         parsed["user"].numpy(),

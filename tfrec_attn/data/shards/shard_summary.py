@@ -1,4 +1,4 @@
-"""Counts over all shards of a prepared log, gathered in passes over the shards."""
+"""Counts over all shards of a prepared log."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,10 +14,10 @@ from tfrec_attn.data.shards.shard_files import Shard
 
 
 class ShardSummary:
-    """Counts over all shards of a prepared log.
+    """Counts over all shards of a prepared log, from two passes over the shards.
 
     Args:
-        shards: Reads the shards one after the other, again at each call.
+        shards: Function that reads the shards one after the other. It is called up to twice.
         num_users: M.
         num_items: N.
         events: Number of events of all shards.
@@ -27,10 +27,10 @@ class ShardSummary:
         lengths: Events of each user, int64 [M].
         positions: The split of the events of each user.
         item_counts: Training events of each item, int64 [N].
-        transitions: How often an item follows another in the training events.
+        transitions: How often an item follows another item in the training events.
         leaks: What training knows of the time after the test events.
-        span: First and last time.
-        duplicates: Events that are exact copies of another.
+        span: The first and the last time of the log.
+        duplicates: Number of events that are exact copies of another event.
     """
 
     def __init__(

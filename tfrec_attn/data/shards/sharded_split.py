@@ -45,7 +45,7 @@ class ShardedSplit(Split):
 
     @property
     def paths(self) -> list[str]:
-        """The shards, in their order."""
+        """Paths of the shards, in order."""
         return [str(self.prepared.folder / name) for name in self.prepared.manifest.shards]
 
     def users_in_shards(self) -> np.ndarray:
@@ -59,7 +59,7 @@ class ShardedSplit(Split):
         return (read_shard(path, self.prepared.manifest.whole_times) for path in self.paths)
 
     def held_out_logs(self, part: str) -> Iterator[pl.DataFrame]:
-        """Yields the held-out events of each shard, as `held_out_log` returns them."""
+        """Yields the result of `held_out_log` for each shard."""
         user_ids = np.array(self.sequences.user_vocabulary.ids(), object)
         for shard in self.shards():
             users = Vocabulary(user_ids[shard.users - 1].tolist())
