@@ -88,7 +88,7 @@ def evaluate(
         The metrics, as in metrics.json. On the current log also `current_log`: how it has changed.
 
     Raises:
-        ConfigError: If the folder is no run or damaged, or the file cannot be written.
+        ConfigError: If the folder is damaged or not a run, or if the file cannot be written.
         DataError: If the events or the log cannot be used.
     """
     if ranks_file is not None:
@@ -193,7 +193,7 @@ def _write_ranks(path: str, rows: Iterable[tuple]) -> None:
 
 
 def _changed_metric(found: dict[str, float], expected: dict[str, float]) -> str:
-    """Returns the metric that differs most from its value in the run, if by more than rounding."""
+    """Describes the metric that differs most from the run; returns "" if it differs by rounding."""
     errors = {name: abs(found[name] - value) for name, value in expected.items() if name in found}
     name = max(errors, key=errors.get, default=None)
     if name is None or errors[name] <= 5e-4:

@@ -111,15 +111,15 @@ def is_null(value: Any) -> bool:
 
 
 def parse_bool(text: str) -> bool | None:
-    """Returns the boolean of `true` or `false`, ignoring case, or None for another text."""
+    """Parses `true` or `false`, ignoring case; returns None for another text."""
     return {"true": True, "false": False}.get(text.lower())
 
 
 def parse_int(text: str) -> int | None:
-    """Returns the integer of decimal digits (`010` is 10), or None for another text."""
+    """Parses an integer in decimal digits (`010` is 10); returns None for another text."""
     return int(text) if re.fullmatch(r"[-+]?[0-9]{1,400}", text, re.ASCII) else None
 
 
 def parse_float(text: str) -> float | None:
-    """Returns the number of decimal digits, infinite if too large, or None for another text."""
+    """Parses a number in decimal digits, infinite if too large; returns None for another text."""
     return float(text) if _NUMBER.fullmatch(text) else None

@@ -25,7 +25,7 @@ _EPILOG = (
 
 @reporting()
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command; returns 0, or 2 for options or data that cannot be used."""
+    """Runs the command, and returns 0, or 2 for options or data that cannot be used."""
     arguments = sys.argv[1:] if arguments is None else arguments
     overrides = [text for text in arguments if text.startswith("data.") and "=" in text]
     parser = Arguments(

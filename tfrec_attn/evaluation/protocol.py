@@ -11,7 +11,7 @@ import numpy as np
 from tfrec_attn.config import Config
 from tfrec_attn.errors import ConfigError, shown
 
-# Keys of `data` that a model chooses. The others decide which events train and which are ranked.
+# Keys of `data` that belong to the model, not to the log and its split.
 OF_THE_MODEL = ("max_length", "targets", "window", "mask_share", "mask_last")
 # If a larger share of the validation targets is in the history, all items compete.
 _REPEATED_SHARE = 0.05

@@ -108,7 +108,7 @@ class ShardStream(BatchStream):
         """Returns the examples of a block of users."""
 
     def _complete(self, step, parts, batch):
-        """Adds to the examples of a batch what depends on the whole batch, and fixes its shape."""
+        """Sets the static shapes of a batch; a subclass adds what depends on the whole batch."""
         rows = self.batch_size // parts
         return {
             name: tf.ensure_shape(values, [rows, *values.shape[1:]])

@@ -17,7 +17,7 @@ class StreamedHeldOut:
     Blocks have the keys of `HeldOut`. All blocks cover the same number of users, which is chosen so
     that a block has at most `batch_size` events if possible.
 
-    The arguments are those of `HeldOut`, with the split of a prepared log.
+    The arguments are those of `HeldOut` without `gaps`, with the split of a prepared log.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ _MOST_SEQUENCES = 1024  # in a block
 class StreamedWindows(ShardStream):
     """The batches of `Windows`, from the shards of a prepared log.
 
-    The arguments are those of `Windows`, with the split of a prepared log.
+    The arguments are those of `Windows` without `gaps`, with the split of a prepared log.
     """
 
     def __init__(

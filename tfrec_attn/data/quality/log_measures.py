@@ -20,8 +20,7 @@ class EncodedLog:
 
     Args:
         frame: The log, as `read_interactions` returns it.
-        has_times: Whether the column `timestamp` has times. Default True. If False, it has row
-            numbers.
+        has_times: True (default) if the column `timestamp` has times, False for row numbers.
     """
 
     def __init__(self, frame: pl.DataFrame, has_times: bool = True):

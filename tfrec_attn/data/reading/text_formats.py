@@ -139,7 +139,7 @@ def has_sound_quotes(text: bytes, separator: str) -> bool:
 
 
 def clean(text: str) -> str:
-    """Returns a text on one line without tabs; a byte that is not UTF-8 becomes such as `\\xff`."""
+    """Returns a text on one line without tabs; invalid UTF-8 becomes an escape such as `\\xff`."""
     readable = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return readable.replace("\t", "\\t").replace("\r", "\\r").replace("\n", "\\n")
 

@@ -184,7 +184,7 @@ def temporal(
 
 
 def _targets(sequences: Sequences, start: float, end: float, which: str) -> np.ndarray:
-    """Returns the positions of all, or of each user's last, events in [start, end), int64."""
+    """Returns the positions of the events in [start, end), all or each user's last one, int64."""
     times = sequences.timestamps
     positions = np.flatnonzero((times >= start) & (times < end))
     if which == "all":

@@ -201,7 +201,7 @@ class BeamPipelines:
     def _measured(
         self, partitions: list[int], filtered: EventFilterReport
     ) -> tuple[Statistics, EventFilterReport, IdReport]:
-        """Returns the size before the frequency filter, the reports of the filters and of ids."""
+        """Returns the size before the frequency filter, and the reports on filters and ids."""
         before = self._before(len(partitions))
         users, items = self._results("filtered"), self._results("sizes")
         found = [one["filtered"] for one in users]

@@ -29,7 +29,7 @@ class Budget(NamedTuple):
 
     Attributes:
         trials: Maximum number of trials, or None.
-        seconds: Maximum seconds of all trials together, or None.
+        seconds: No trial starts after all trials together took this long; or None.
     """
 
     trials: int | None

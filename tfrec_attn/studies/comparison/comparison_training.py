@@ -25,7 +25,7 @@ from tfrec_attn.runtime.stop_signals import StopSignals
 from tfrec_attn.studies.comparison.comparison_plan import Cell
 from tfrec_attn.training.training_run import resolve
 
-# Begins the remedy in an error of a run directory.
+# Separates the problem from its remedy in the errors of a run directory.
 _REMEDY = re.compile("; (?:name another|give )")
 _WAIT = 0.1  # seconds between polls of the processes
 

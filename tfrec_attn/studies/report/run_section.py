@@ -189,7 +189,7 @@ def _item(item: str, titles: Mapping[str, str]) -> Element:
 
 
 def _id(text: str) -> Element:
-    """Returns an id of the log, shortened if it is long, and isolated from the text direction."""
+    """Returns an id of the log, shortened if it is long, with a text direction of its own."""
     if len(text) <= _LONGEST:
         return element("bdi", text)
     return element("bdi", f"{text[: _LONGEST - 1]}…", title=text)

@@ -1,4 +1,4 @@
-"""The trials of a search as a study of Optuna, in a journal that stays readable after a kill.
+"""The trials of a search as a study of Optuna, whose journal a killed process leaves readable.
 
 Each trial has its own sampler, whose seed depends on the number of finished trials. A resumed
 search therefore proposes the same trials as a search without interruption.
