@@ -232,7 +232,7 @@ class Prior:
         "a list, or auto (0, 0.1, 0.2, 0.5, 1, 2): the weight with the best validation NDCG@10",
     )
     epsilon: float | list[float] = key(
-        [1e-4, 3e-4, 1e-3], "epsilon in the term of weight; a list: the best, chosen with the weight"
+        [1e-4, 3e-4, 1e-3], "epsilon in the term of weight; a list: the best is chosen with weight"
     )
     span: int = key(50, "steps within which an item counts as following another")
     decay: float = key(0.5, "exponent of the steps: a pair d steps apart counts d^-decay")
