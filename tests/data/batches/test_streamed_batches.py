@@ -91,6 +91,57 @@ def test_a_pass_has_the_same_examples_as_in_memory(splits, kinds, options, monke
     assert examples(streamed, 20, step)[:20] != two[:20]
 
 
+def seeds_of_a_pass(monkeypatch, stream, pipeline=None):
+    """The seed of each draw of the first batches of a stream, as bytes."""
+    seeds = []
+
+    def recorded(draw):
+        def wrapped(of, seed, *arguments, **keywords):
+            note = tf.numpy_function(lambda one: seeds.append(one.tobytes()), [seed], [])
+            with tf.control_dependencies([note]):
+                return draw(of, seed, *arguments, **keywords)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        for module, name in (
+            (tf.random, "stateless_uniform"),
+            (tf.random.experimental, "stateless_shuffle"),
+        ):
+            patch.setattr(module, name, recorded(getattr(module, name)))
+        for _ in zip(range(stream.steps_per_epoch), stream.dataset(0, pipeline), strict=False):
+            pass
+    return seeds
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (StreamedWindows, WINDOWS),
+        (StreamedNextItems, {**SEQUENCES, "negatives": 2}),
+        (StreamedMaskedItems, {**SEQUENCES, "negatives": 2}),
+        (StreamedMaskedItems, {**SEQUENCES, "negatives": 2, "shared": True}),
+        (MaskedItems, {**SEQUENCES, "negatives": 2}),
+    ],
+)
+def test_each_draw_has_a_seed_of_its_own(splits, kind, options, monkeypatch):
+    # Two draws with one seed depend on each other: masked positions and their negatives, or the
+    # order of the users and that of their examples.
+    stream = kind(splits[0 if kind is MaskedItems else 1], seed=3, **options)
+    seeds = seeds_of_a_pass(monkeypatch, stream)
+    assert len(set(seeds)) == len(seeds) >= 3
+
+
+def test_two_hosts_share_no_draws_but_the_order_of_the_files(splits, monkeypatch):
+    stream = StreamedWindows(splits[1], seed=3, **WINDOWS)
+    first, second = (
+        set(seeds_of_a_pass(monkeypatch, stream, tf.distribute.InputContext(2, host, 2)))
+        for host in range(2)
+    )
+    # A prefetch can begin the second pass.
+    assert len(first & second) <= 2 < len(first)
+
+
 def touched(split):
     sequences = split.sequences
     return {

@@ -7,6 +7,8 @@ import tensorflow as tf
 from tfrec_attn.data.batches.next_items import SequenceStream
 from tfrec_attn.data.sequences.splits import Split
 
+_NEGATIVES = 1  # Beside the masks, which are 0.
+
 
 def masked_positions(
     real: tf.Tensor, seed: tf.Tensor, mask_share: float, last_share: float
@@ -58,9 +60,8 @@ class MaskedItems(SequenceStream):
 
     def _gather(self, position, step, part, parts, whole):
         rows = self.batch_size // parts
-        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
         index, real = self._real_sequence(whole)
-        masked = masked_positions(real, seed, self._mask_share, self._last_share)
+        masked = masked_positions(real, self._seed_of(step), self._mask_share, self._last_share)
         own = tf.reshape(masked, [parts, rows, self.max_length])[part]
         history = self._events.items(*self._real_sequence(position))
         batch = {
@@ -73,7 +74,7 @@ class MaskedItems(SequenceStream):
             weights *= self._events.weights(index, real)
             batch["sample_weight"] = tf.reshape(weights, [parts, rows, self.max_length])[part]
         batch["normalizer"] = tf.fill([rows], 1.0 / tf.reduce_sum(weights))
-        return self._with_negatives(batch, step, part, parts)
+        return self._with_negatives(batch, self._seed_of(step, _NEGATIVES), part, parts)
 
     def _real_sequence(self, position):
         """Returns the flat positions [B, L] of sequences, and which of them are not padding."""

@@ -63,10 +63,9 @@ class SequenceStream(ArrayStream):
         self.log_q = self._sample_shared.log_q
         self._sample = NegativeSampler(split) if negatives and not shared else None
 
-    def _with_negatives(self, batch, step, part, parts):
+    def _with_negatives(self, batch, seed, part, parts):
         if not self._negatives:
             return batch
-        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
         if self._shared:
             shape = [self.batch_size, -(-self._negatives // self.batch_size)]
             return {**batch, "negatives": self._sample_shared(shape, seed)}
@@ -105,7 +104,7 @@ class NextItems(SequenceStream):
             lengths = tf.minimum(whole - self._events.start_at(whole), self.max_length)
             normalizer = 1.0 / tf.cast(tf.reduce_sum(lengths), tf.float32)
             batch["normalizer"] = tf.fill([self.batch_size // parts], normalizer)
-        return self._with_negatives(batch, step, part, parts)
+        return self._with_negatives(batch, self._seed_of(step), part, parts)
 
     def _sample_weight(self, position):
         index = self._sequence(position)

@@ -24,6 +24,8 @@ _MOST_USERS = 1 << 13
 _BUFFER = 1 << 15  # users
 _READERS = 8
 _PASS = 1 << 32  # blocks
+# What is drawn beside the order or the masks of the examples of a block, which are 0.
+NEGATIVES, SHARED_NEGATIVES, RECORDS, FILES = range(1, 5)
 
 
 class ShardStream(BatchStream):
@@ -74,7 +76,9 @@ class ShardStream(BatchStream):
 
     def _pass(self, epoch, number, pipelines):
         """Returns the numbered blocks of records of one pass through the shards."""
-        files = tf.data.Dataset.from_tensor_slices(self._shuffled(epoch, self._paths))
+        files = tf.data.Dataset.from_tensor_slices(
+            _shuffled(self._paths, self._seed_of(epoch, FILES))
+        )
         enough = len(self._paths) >= pipelines
         files = files.shard(pipelines, number) if enough else files
         records = files.interleave(
@@ -86,26 +90,27 @@ class ShardStream(BatchStream):
         )
         records = records if enough else records.shard(pipelines, number)
         # Dataset.shuffle fails for a seed that is a tensor if the global seed is 0.
-        buffers = records.batch(_BUFFER).enumerate(epoch * _PASS)
-        return (
-            buffers.map(do_not_convert(self._shuffled))
-            .rebatch(self._users)
-            .enumerate(epoch * _PASS)
+
+        @do_not_convert
+        def in_any_order(index, values):
+            return _shuffled(values, self._seed_of(number_of(index), RECORDS))
+
+        # No two pipelines draw the same.
+        def number_of(index):
+            return epoch * _PASS + index * pipelines + number
+
+        blocks = records.batch(_BUFFER).enumerate().map(in_any_order).rebatch(self._users)
+        return blocks.enumerate().map(
+            do_not_convert(lambda index, values: (number_of(index), values))
         )
 
-    def _shuffled(self, number, values):
-        seed = tf.stack([tf.constant(self.seed, tf.int64), number])
-        return tf.random.experimental.stateless_shuffle(tf.convert_to_tensor(values), seed)
-
-    def _parse(self, block, records):
+    def _parse(self, number, records):
         parsed = tf.io.parse_example(records, feature_spec())
-        return self._examples(
-            EventBlock(parsed), tf.stack([tf.constant(self.seed, tf.int64), block])
-        )
+        return self._examples(EventBlock(parsed), number)
 
     @abstractmethod
-    def _examples(self, block, seed) -> dict[str, tf.Tensor]:
-        """Returns the examples of a block of users."""
+    def _examples(self, block, number) -> dict[str, tf.Tensor]:
+        """Returns the examples of a block of users, which has a number of its own."""
 
     def _complete(self, step, parts, batch):
         """Sets the static shapes of a batch; a subclass adds what depends on the whole batch."""
@@ -114,6 +119,10 @@ class ShardStream(BatchStream):
             name: tf.ensure_shape(values, [rows, *values.shape[1:]])
             for name, values in batch.items()
         }
+
+
+def _shuffled(values, seed):
+    return tf.random.experimental.stateless_shuffle(tf.convert_to_tensor(values), seed)
 
 
 class EventBlock:

@@ -48,6 +48,19 @@ class BatchStream(ABC):
     def steps_per_epoch(self) -> int:
         return -(-self._count // self.batch_size)
 
+    def _seed_of(self, number: tf.Tensor, use: int = 0) -> tf.Tensor:
+        """Returns the stateless seed, int64 [2], of one draw for a batch, a block or a pass.
+
+        Args:
+            number: Number of the batch, block or pass, int64 [].
+            use: What is drawn. Draws with the same seed would depend on each other, so each has a
+                number of its own.
+        """
+        seed = tf.stack([tf.constant(self.seed, tf.int64), number])
+        if use == 0:
+            return seed
+        return tf.random.experimental.stateless_fold_in(seed, tf.constant(use, tf.int64))
+
     @abstractmethod
     def dataset(
         self, first_step: int = 0, pipeline: tf.distribute.InputContext | None = None

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tfrec_attn.data.batches.masked_items import masked_positions
 from tfrec_attn.data.batches.next_items import require_enough_items
-from tfrec_attn.data.batches.shard_stream import ShardStream
+from tfrec_attn.data.batches.shard_stream import NEGATIVES, SHARED_NEGATIVES, ShardStream
 from tfrec_attn.data.batches.shared_negatives import SharedNegatives
 from tfrec_attn.data.batches.stream import NOTHING_TO_LEARN
 from tfrec_attn.data.batches.windows import window_counts
@@ -43,12 +43,14 @@ class StreamedWindows(ShardStream):
         self.targets, self.window = targets, window
         self.negatives = (1 if shared else targets, negatives)
 
-    def _examples(self, block, seed):
+    def _examples(self, block, number):
         count, first = window_counts(block.train, self.max_length, self.targets, self.window)
         row = tf.repeat(tf.range(tf.size(count, tf.int64)), count)
         begin = tf.repeat(tf.cumsum(count, exclusive=True), count)
         within = tf.range(tf.size(row, tf.int64)) - begin
-        order = tf.random.experimental.stateless_shuffle(tf.range(tf.size(row)), seed)
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(tf.size(row)), self._seed_of(number)
+        )
         position = tf.gather(tf.gather(first, row) + within, order)
         row = tf.gather(row, order)
         after = position[:, tf.newaxis] + tf.range(self.targets, dtype=tf.int64)
@@ -56,7 +58,9 @@ class StreamedWindows(ShardStream):
             "user": tf.gather(block.users, row),
             "history": block.items_before(row, position, self.max_length),
             "targets": block.items(row, after, after < tf.gather(block.train, row)[:, tf.newaxis]),
-            "negatives": block.untouched(row, self.negatives, self.num_items, seed),
+            "negatives": block.untouched(
+                row, self.negatives, self.num_items, self._seed_of(number, NEGATIVES)
+            ),
         }
 
 
@@ -90,14 +94,15 @@ class StreamedSequences(ShardStream):
         self.log_q = self._sample_shared.log_q
         self._negatives, self._shared = negatives, shared
 
-    def _examples(self, block, seed):
+    def _examples(self, block, number):
         row = tf.where(block.train >= 2)[:, 0]
         last = tf.gather(block.train, row) - 1
         index = last[:, tf.newaxis] + tf.range(1 - self.max_length, 1, dtype=tf.int64)
-        sequences = self._sequences(block, row, last, index, seed)
+        sequences = self._sequences(block, row, last, index, self._seed_of(number))
         batch = {"user": tf.gather(block.users, row), **sequences}
         if self._negatives and not self._shared:
             shape = self.max_length, self._negatives
+            seed = self._seed_of(number, NEGATIVES)
             batch["negatives"] = block.untouched(row, shape, self.num_items, seed)
         return batch
 
@@ -110,9 +115,9 @@ class StreamedSequences(ShardStream):
         targets = tf.reduce_sum(tf.cast(batch["targets"] > 0, tf.float32)) * float(parts)
         batch["normalizer"] = tf.fill([self.batch_size // parts], 1.0 / targets)
         if self._negatives and self._shared:
-            seed = tf.stack([tf.constant(self.seed, tf.int64), step // parts])
-            each = -(-self._negatives // self.batch_size)
-            batch["negatives"] = self._sample_shared([self.batch_size, each], seed)
+            shape = [self.batch_size, -(-self._negatives // self.batch_size)]
+            seed = self._seed_of(step // parts, SHARED_NEGATIVES)
+            batch["negatives"] = self._sample_shared(shape, seed)
         return batch
 
 

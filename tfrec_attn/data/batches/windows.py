@@ -111,8 +111,7 @@ class Windows(ArrayStream):
         targets = self._events.items(*self._after(position, user))
         shape = [self.batch_size // parts, *self.negatives]
         owners = tf.broadcast_to(user[:, tf.newaxis, tf.newaxis], shape)
-        seed = tf.stack([tf.constant(self.seed, tf.int64), step])
-        negatives = self._sample(owners, seed, part, parts)
+        negatives = self._sample(owners, self._seed_of(step), part, parts)
         batch = {"user": user, "history": history, "targets": targets, "negatives": negatives}
         if self._gaps is not None:
             batch["gap"] = tf.gather(self._gaps, position)
