@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     overrides = [text for text in arguments if text.startswith("data.") and "=" in text]
     parser = Arguments(
         prog="python -m tfrec_attn.data.pipeline",
-        description=__doc__.splitlines()[0],
+        description="Prepares logs with Apache Beam.",
         epilog=_EPILOG,
     )
     parser.add_argument(

@@ -51,7 +51,7 @@ def open_text(
     for role, name in wanted.items():
         require_column(path, name, role, found, hint)
     positions = {NAMES[role]: found.index(name) for role, name in wanted.items()}
-    if given and _is_header(text_format.column_names(first), found, positions):
+    if given and _looks_like_header(text_format.column_names(first), found, positions):
         remedy = "leave out data.names" if names else "give data.format, or delete that line"
         raise DataError(f"{path}, line {first.line}: expected an event, got a header: {remedy}.")
     return TextSource(path, text_format, found, positions, 0 if given else first.end)
@@ -66,7 +66,9 @@ def _other_separator(separator: str, header: str, names: set[str]) -> str:
     return ""
 
 
-def _is_header(fields: Sequence[str], names: Sequence[str], positions: Mapping[str, int]) -> bool:
+def _looks_like_header(
+    fields: Sequence[str], names: Sequence[str], positions: Mapping[str, int]
+) -> bool:
     """Returns whether the first record of a log with given names looks like a header."""
     if len(fields) != len(names):
         return False

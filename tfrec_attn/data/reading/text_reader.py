@@ -162,7 +162,7 @@ def _events_of(
         if problem is None and len(row.fields) != len(source.names):
             expected = f"expected {len(source.names)} fields separated by {separator}"
             problem = f"{expected}, got {len(row.fields)}"
-        if problem is None and _is_header(source, row):
+        if problem is None and _repeats_header(source, row):
             problem = "expected an event, got the header again"
         if problem is None:
             good += 1
@@ -174,7 +174,7 @@ def _events_of(
         source.require_log(good, len(bad), bad[-1])
 
 
-def _is_header(source: TextSource, row: Record) -> bool:
+def _repeats_header(source: TextSource, row: Record) -> bool:
     """Returns whether a record of the right length repeats the header, ignoring case."""
     fields = [name.lower() for name in source.text_format.column_names(row)]
     names = [name.lower() for name in source.names]

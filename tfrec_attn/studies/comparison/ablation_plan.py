@@ -8,10 +8,9 @@ from pathlib import Path
 from tfrec_attn import config as configuration
 from tfrec_attn import models
 from tfrec_attn.config import Config
-from tfrec_attn.config.loading import with_values
 from tfrec_attn.errors import ConfigError, shorten, shown
 from tfrec_attn.evaluation.protocol import OF_THE_MODEL
-from tfrec_attn.studies.comparison.comparison_plan import Cell, LogPlan, check_overrides
+from tfrec_attn.studies.comparison.comparison_plan import LogPlan, cells_of, check_overrides
 from tfrec_attn.training.training_run import resolve
 
 _OF_DATA = tuple(f"data.{key}" for key in OF_THE_MODEL)
@@ -116,10 +115,7 @@ def plan_ablation(
         if same != row:
             raise ConfigError(f"--vary has the same values twice: {same} and {row}.")
         folder = to / row.replace("/", "-").replace(" ", ",")
-        counts = models.trains_on(config.model.name) == models.COUNTS
-        for seed in range(1, 2 if counts else seeds + 1):
-            values = {"train.seed": seed, "run_dir": str(folder / f"seed-{seed}")}
-            cells.append(Cell(row, seed, with_values(config, values)))
+        cells += cells_of(row, config, seeds, folder)
     return LogPlan(to.name, cells, {}, against=against, in_order=True)
 
 

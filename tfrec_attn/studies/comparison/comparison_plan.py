@@ -135,7 +135,7 @@ def plan_log(
     cells = []
     for row, config in found.items():
         config = with_values(config, {"evaluate.k": cutoffs})
-        cells += _cells_of(row, config, seeds, to / name / row, with_prior)
+        cells += cells_of(row, config, seeds, to / name / row, with_prior)
     sources = files or ({shared.model.name: source} if Path(source).is_file() else {})
     ranges = {
         row: tree[SEARCH]
@@ -145,7 +145,9 @@ def plan_log(
     return LogPlan(name, cells, {} if rows else left_out, ranges)
 
 
-def _cells_of(row: str, config: Config, seeds: int, folder: Path, with_prior: bool) -> list[Cell]:
+def cells_of(
+    row: str, config: Config, seeds: int, folder: Path, with_prior: bool = False
+) -> list[Cell]:
     """Returns the trainings of a row, one for each seed."""
     values: dict[str, Any] = {}
     counts = models.trains_on(config.model.name) == models.COUNTS

@@ -151,20 +151,23 @@ def _row(
     cutoffs = reports[0]["protocol"]["k"]
     by_part = {}
     for part in ("valid", "test"):
-        seeds = [values_of(one[part], cutoffs) for one in ranks]
-        by_part[part] = {metric: [one[metric] for one in seeds] for metric in seeds[0]}
-    values = {metric: np.mean(seeds, axis=0) for metric, seeds in by_part["test"].items()}
-    means = {metric: np.mean(seeds, axis=1) for metric, seeds in by_part["test"].items()}
+        runs = [values_of(one[part], cutoffs) for one in ranks]
+        # [seeds, events] of each metric.
+        by_part[part] = {
+            metric: np.stack([values[metric] for values in runs]) for metric in runs[0]
+        }
+    of_events = {metric: values.mean(axis=0) for metric, values in by_part["test"].items()}
+    of_seeds = {metric: values.mean(axis=1) for metric, values in by_part["test"].items()}
     return Row(
         model=name,
         seeds=len(ranks),
         counts=models.trains_on(config.model.name) == models.COUNTS,
-        valid={metric: float(np.mean(seeds)) for metric, seeds in by_part["valid"].items()},
-        test={metric: float(np.mean(one)) for metric, one in means.items()},
-        intervals=intervals(values, config, users),
+        valid={metric: float(values.mean()) for metric, values in by_part["valid"].items()},
+        test={metric: float(means.mean()) for metric, means in of_seeds.items()},
+        intervals=intervals(of_events, config, users),
         deviations={
-            metric: float(np.std(one, ddof=1)) if len(one) > 1 else 0.0
-            for metric, one in means.items()
+            metric: float(means.std(ddof=1)) if len(means) > 1 else 0.0
+            for metric, means in of_seeds.items()
         },
         figures={
             figure: float(np.mean([report[figure] for report in reports])) for figure in FIGURES
@@ -174,7 +177,7 @@ def _row(
             for name in ("best_epoch", "epochs")
         },
         lists=_means([report.get("lists", {}) for report in reports]),
-        values=values,
+        values=of_events,
         users=users,
         protocol=reports[0]["protocol"],
     )
