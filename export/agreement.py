@@ -1,4 +1,4 @@
-"""Compares a servable with the metrics of its run, on the held-out events of the run."""
+"""Compares the metrics of a servable with those of its run, on the held-out events of the run."""
 
 import json
 from pathlib import Path
@@ -30,20 +30,25 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
 
     Args:
         servable: Version folder, or the model folder above it.
-        run: Its run directory.
-        split: "test" or "valid".
+        run: Run directory that the servable was exported from.
+        split: "test" (default) or "valid".
 
     Returns:
-        {"servable", "run", "split", "events", "repeats", "metrics", "recommend": {"k", "keep_seen",
-        "recall"}, "matrix", "tolerance", "difference"}. "metrics" has for each name {"run",
-        "servable", "difference", "recommend"}: `servable` is by the vectors; `recommend` is by the
-        served lists, or None if they are too short for it. "recall" is None unless the servable has
-        an index, and "matrix" is the type of its item vectors. "tolerance" is the largest allowed
-        difference of a metric. The last "difference" is a sentence about the first metric that
-        exceeds it, or None.
+        A dictionary with these keys:
+
+        - "servable", "run", "split": The version folder and the other arguments.
+        - "events": Number of held-out events.
+        - "repeats": The run's rule for items of the history, "exclude" or "include".
+        - "metrics": For each metric {"run", "servable", "difference", "recommend"}. "servable" is
+          computed from the vectors. "recommend" is computed from the served lists; it is None where
+          the metric needs longer lists.
+        - "recommend": {"k", "keep_seen", "recall"} of the lists. "recall" is None without an index.
+        - "matrix": Type of the item vectors.
+        - "tolerance": The largest allowed difference of a metric.
+        - "difference": A sentence about the first difference found, or None.
 
     Raises:
-        ConfigError: If one of them cannot be used, or they do not belong together.
+        ConfigError: If the servable or the run cannot be used, or they do not belong together.
     """
     report = read_report(run)
     expected = metrics_of(report, run, split)
@@ -90,7 +95,7 @@ def compare(servable: str | Path, run: str | Path, split: str = "test") -> dict:
 
 
 def _card(folder: Path) -> dict:
-    """The model card of a servable, {} if it has none."""
+    """The model card of a servable; {} if there is none."""
     path = folder / _CARD
     if what := first_damage(folder, [_CARD], SERVABLE_SUMS):
         raise ConfigError(f"{what}; export again.")
@@ -99,7 +104,7 @@ def _card(folder: Path) -> dict:
     except (ValueError, RecursionError):
         raise ConfigError(f"{path} is not JSON; export again.") from None
     try:
-        # All that is read of it later.
+        # Fails if a value that is read later has another type.
         card.get("data", {}).get("sha256"), card.get("serving", {}).get("index")
         matrix = card.get("serving", {}).get("matrix")
         _tolerance(matrix, 1), _type(matrix)
@@ -115,7 +120,7 @@ def _precision(card: dict) -> str:
 
 
 def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> list[str]:
-    """Ids of the items in the run's order, after checking that run and servable have one log."""
+    """Item ids in the run's order, after a check that run and servable come from the same log."""
     sums = [about.get("data", {}).get("sha256") for about in (card, report)]
     items, added = read_items(run), card.get("serving", {}).get("added_items", [])
     same = sorted([*items, *added]) == sorted(read_lines(servable / "assets" / "items.txt"))
@@ -131,7 +136,7 @@ def _same_items(servable: Path, run: str | Path, card: dict, report: dict) -> li
 
 
 def _without(predict: Predict, added: list[str]) -> Predict:
-    """The function with lists that leave out items which the run does not have."""
+    """Wraps `predict` so that lists exclude the added items, which the run does not have."""
 
     def excluding(signature, **inputs):
         if added and "exclude" in inputs:
@@ -157,7 +162,10 @@ def _type(matrix: dict | None) -> str:
 
 
 def _tolerance(matrix: dict | None, events: int) -> float:
-    """The largest difference of a metric: with a matrix in fewer bytes 1 - recall, or 2 events."""
+    """The largest allowed difference of a metric.
+
+    With a compact matrix, it is 1 - recall, and at least two events' share of the metric.
+    """
     if not matrix:
         return TOLERANCE
     recall = next(value for name, value in matrix.items() if name.startswith("recall@"))
@@ -188,7 +196,7 @@ def _metric_difference(
 
 
 def _list_difference(events: pl.DataFrame, ranking: Ranking) -> str | None:
-    """A sentence about the first list that has its target at another rank, beyond rounding."""
+    """A sentence about the first list whose target has another rank, beyond rounding, or None."""
     wrong = ~ranking.agrees(ranking.listed, ranking.columns)
     if not wrong.any():
         return None
@@ -204,7 +212,7 @@ def _list_difference(events: pl.DataFrame, ranking: Ranking) -> str | None:
 
 
 def _rule_difference(metrics: dict, repeats: str, keep_seen: bool, tolerance: float) -> str | None:
-    """A sentence if the lists follow another rule for repeats than the metrics, and it matters."""
+    """A sentence if the lists have another rule for repeats and so other metrics, or None."""
     if keep_seen == (repeats == "include"):
         return None
     for name, row in metrics.items():

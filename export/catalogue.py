@@ -1,4 +1,4 @@
-"""The items file in the graph: descriptions and categories of the items."""
+"""The items file in the graph of a SavedModel: descriptions and categories of the items."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,13 +13,14 @@ class Catalogue(tf.Module):
     """Descriptions and categories of the items 1..N.
 
     Args:
-        items: (JSON, category) of each item in order, "" for what is not known.
+        items: (JSON, category) of each item in order; "" is unknown.
         separator: Character that joins categories in a request.
-        folder: Where the assets are written.
+        folder: Folder of the assets, which this class writes.
 
     Attributes:
         size: Number of categories.
-        of_items: Category of each item from 1, int32 [N + 1]; 0 for none, and for padding.
+        of_items: Category number of each row, 1..size, int32 [N + 1]; 0 for no category and in row
+            0, which is padding.
 
     Raises:
         ConfigError: If a category contains the separator.
@@ -31,7 +32,7 @@ class Catalogue(tf.Module):
         names = list(dict.fromkeys(one for one in categories if one))
         check_separator(separator, names, "category")
         path = folder / "descriptions.jsonl"
-        # A table of TensorFlow reads no empty lines.
+        # TensorFlow's file initializer does not accept empty lines.
         _write(path, [one or "{}" for one in descriptions])
         self._descriptions = LineTable(path, len(descriptions))
         self._numbers, self.size = None, len(names)
@@ -47,11 +48,11 @@ class Catalogue(tf.Module):
         )
 
     def describe(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the JSON of items: int32 [...] -> string [...], "" where 0."""
+        """Returns the JSON of items: int32 [...] -> string [...], "" for row 0."""
         return self._descriptions.lines(rows)
 
     def numbers(self, categories: tf.Tensor) -> tf.Tensor:
-        """Returns the numbers of categories: string [...] -> int32 [...], 0 where unknown."""
+        """Returns the numbers of categories: string [...] -> int32 [...], 0 if unknown."""
         if self._numbers is None:
             return tf.zeros_like(categories, tf.int32)
         return self._numbers.rows(categories)

@@ -29,7 +29,7 @@ _MEASURED = 1000
 
 
 def _option(default: Any, text: str, /, **how: Any) -> Any:
-    """A field whose option has this help; `how` are further arguments of `add_argument`."""
+    """A field and its command-line option: `text` is the help, `how` goes to `add_argument`."""
     return dataclasses.field(default=default, metadata={"help": text, **how})
 
 
@@ -39,7 +39,7 @@ _IS_ON = {"action": argparse.BooleanOptionalAction}
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Options of an export; those of the command have the same names.
+    """Options of an export. The options of the command have the same names.
 
     Raises:
         ConfigError: If a value is out of its range, or values exclude each other.
@@ -109,7 +109,7 @@ class Options:
                 )
         self._check_matrix()
         for name in ("cells", "nprobe", "int8"):
-            # 0 is given too, and wrong.
+            # `is not`, because 0 == False, and a given 0 is an error too.
             if self.index == "exact" and getattr(self, name) is not getattr(Options, name):
                 raise ConfigError(
                     f"--{name} belongs to --index ivf, but the index is {self.index}; "
@@ -139,10 +139,11 @@ class Options:
     def cells_of(self, num_items: int) -> int:
         """Returns the number of cells of an index, by default 4 sqrt(N).
 
-        With this number, comparing a query with the cells costs less than scanning some of them.
+        With the default, comparing a query with all centroids costs less than scanning the items of
+        the chosen cells.
 
         Raises:
-            ConfigError: If the number of cells, or of those that a request scans, is out of range.
+            ConfigError: If `cells` or `nprobe` is out of range.
         """
         cells = min(num_items, round(4 * num_items**0.5)) if self.cells is None else self.cells
         for name, value, most, what in (
@@ -161,7 +162,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, or 2 for a run or options that cannot be exported, or 130 when interrupted.
+        Exit status: 0, or 2 if the run or the options cannot be used, or 130 when interrupted.
     """
     parsed = vars(_parser().parse_args(arguments))
     export(parsed.pop("run"), parsed.pop("to"), **parsed)
@@ -190,20 +191,20 @@ def _parser() -> Arguments:
 def export(run_folder: str | Path, to: str | Path, **options) -> Path:
     """Writes a version of a servable, which appears under its number when it is complete.
 
-    The names of its signatures and its size are printed.
+    Prints the names of its signatures and its size.
 
     Args:
         run_folder: A finished run.
-        to: Folder of the versions; its name is that of the model in TF Serving.
-        **options: Those of `Options`.
+        to: Folder of the versions. Its name is the name of the model in TF Serving.
+        **options: Fields of `Options`.
 
     Returns:
-        The folder of the version: a SavedModel with, in assets.extra, warm-up requests, a model
-        card and the configuration.
+        The folder of the version. It holds a SavedModel and, in assets.extra, warm-up requests, a
+        model card and the configuration of the run; or the files of `write_portable`.
 
     Raises:
-        ConfigError, DataError: If the run, the options or the folder cannot be used.
-            Nothing is left then.
+        ConfigError: If the run, the options or the folder cannot be used. Then no files are left.
+        DataError: If data of the run or the new items cannot be read. Then no files are left.
     """
     run_folder, to, options = Path(run_folder), Path(to), Options(**options)
     config = run.load_config(run_folder)
@@ -237,7 +238,7 @@ def export(run_folder: str | Path, to: str | Path, **options) -> Path:
 def _write(
     folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options
 ) -> None:
-    """Fills the folder of a version."""
+    """Writes the SavedModel of a version, its warm-up requests and its model card."""
     from .item_addition import check_added_items
     from .model_card import without_paths, write_card
     from .warmup import write_warmup
@@ -262,7 +263,7 @@ def _write(
 
 
 def _points(model) -> list[int]:
-    """The columns of the item vectors that place an item, which lists for many users need."""
+    """Columns of the item vectors that are its point, which `tfrec_attn.recommend` reads."""
     from tfrec_attn.models.base.similarity import item_space
 
     model = model.for_serving()
@@ -272,7 +273,7 @@ def _points(model) -> list[int]:
 def _write_portable(
     folder: Path, run_folder: Path, name: str, version: int, counts: np.ndarray, options: Options
 ) -> None:
-    """Fills the folder of a version in ONNX or LiteRT."""
+    """Writes the files of a version in ONNX or LiteRT."""
     from .portable.portable_folder import write_portable
 
     _, model, counts, _ = _load(run_folder, counts, options)
@@ -289,7 +290,7 @@ def _write_portable(
 
 
 def _load(run_folder: Path, counts: np.ndarray, options: Options) -> tuple:
-    """The model of a run, the same with new items, their counts, and the new items or None."""
+    """(the run's model, this model with the new items, counts of all items, new items or None)."""
     from .item_addition import add_items
 
     set_precision("float32")
@@ -305,7 +306,7 @@ def _load(run_folder: Path, counts: np.ndarray, options: Options) -> tuple:
 
 
 def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:
-    """The rows of the items file of a run, empty for new items. None without a file."""
+    """(JSON, category) of each item, "" for new items; None if the run has no items file."""
     frame = load_items(run_folder)
     if frame is None:
         return None
@@ -315,7 +316,7 @@ def _about(run_folder: Path, new) -> list[tuple[str, str]] | None:
 def _save(
     folder: Path, run_folder: Path, model, counts: np.ndarray, how: dict, options: Options
 ) -> dict[str, dict | None]:
-    """Writes the SavedModel; returns descriptions of its "index" and "matrix", None if exact."""
+    """Writes the SavedModel and describes its "index" and "matrix": None where it is exact."""
     from .index_building import build_index
     from .saved_model import save
     from .servable import Servable
@@ -344,7 +345,7 @@ def _save(
 
 
 def _new_items(run_folder: Path, options: Options):
-    """The items of `--add-items`, which are printed too, or None."""
+    """Reads and prints the items of `--add-items`; None without this option."""
     if options.add_items is None:
         return None
     from .new_items import read_new_items
@@ -357,7 +358,7 @@ def _new_items(run_folder: Path, options: Options):
 
 
 def _measured(folder: Path, exact, run_folder: Path, max_k: int) -> dict[str, float]:
-    """Recall and latency compared with the exact search, which are printed too."""
+    """Measures and prints recall and latency, compared with the exact search."""
     from .index_building import K, measure_index
     from .saved_model import save
 

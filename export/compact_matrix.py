@@ -1,4 +1,4 @@
-"""The item matrix in fewer bytes, in operations of stock TensorFlow."""
+"""The item matrix in int8 or bfloat16, with operations of stock TensorFlow."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,18 +6,18 @@ import tensorflow as tf
 from tfrec_attn.layers.embedding_table import take
 
 FLOAT32, BFLOAT16, INT8 = "float32", "bfloat16", "int8"
-# Numbers of a part that is float32 at a time: 512 KB, which stay in the cache of a core.
+# Elements of a part that is converted to float32 at once: 512 KB, which fit in a core's cache.
 _PART = 1 << 17
 
 
 class CompactMatrix(tf.Module):
     """Item vectors in int8 with a scale for each item, or in bfloat16.
 
-    There is no float32 copy of the matrix, neither in the SavedModel nor at a request: a product
-    converts one part of it after the other. Scores are sums of float32 products.
+    The matrix is never converted to float32 as a whole. `products` converts one part after the
+    other and multiplies it in float32.
 
     Args:
-        vectors: Float [N + 1, D'].
+        vectors: Item vectors, float [N + 1, D'].
         kind: `INT8` or `BFLOAT16`.
 
     Attributes:
@@ -46,7 +46,7 @@ class CompactMatrix(tf.Module):
         return rows * tf.gather(tf.convert_to_tensor(self.scales), ids)[..., tf.newaxis]
 
     def products(self, queries: tf.Tensor) -> tf.Tensor:
-        """Returns the products with all rows: float32 [B, D'] -> float32 [B, N + 1]."""
+        """Returns the inner products with all rows: float32 [B, D'] -> float32 [B, N + 1]."""
         shape = [-1, self._rows, self.shape[1]]
         codes = tf.reshape(tf.convert_to_tensor(self.codes), shape)
         if self.scales is not None:
@@ -65,7 +65,9 @@ class CompactMatrix(tf.Module):
 
 
 def quantize(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Quantizes each row to int8 with its own scale, so that row = scale * codes to half a scale.
+    """Quantizes each row to int8 with a scale of its own.
+
+    Each number of a row differs from scale * code by at most half a scale, apart from rounding.
 
     Args:
         vectors: Float [N, D'].
@@ -87,7 +89,7 @@ def rows_of(matrix: tf.Variable | CompactMatrix, ids: tf.Tensor) -> tf.Tensor:
 
 
 def products_of(queries: tf.Tensor, matrix: tf.Variable | CompactMatrix) -> tf.Tensor:
-    """Returns the products with all rows: float32 [B, D'] -> float32 [B, N + 1]."""
+    """Returns the inner products with all rows: float32 [B, D'] -> float32 [B, N + 1]."""
     if isinstance(matrix, CompactMatrix):
         return matrix.products(queries)
     return tf.matmul(queries, tf.convert_to_tensor(matrix), transpose_b=True)

@@ -1,4 +1,4 @@
-"""Lists of allowed items and categories, re-ranked for less popular and more different items."""
+"""Lists of allowed items and categories, re-ranked for novelty and diversity."""
 
 from typing import NamedTuple
 
@@ -13,13 +13,16 @@ from .related import RelatedItems
 
 
 class Allowed(NamedTuple):
-    """Which items requests allow; with a list and categories, only items in both.
+    """The items and categories that requests allow.
+
+    A request can have a list of items, a list of categories, or both. With both, an item must be in
+    the first and have a category of the second.
 
     Attributes:
-        items: Rows of a list of items, int32 [B, A]; 0 for unknown ones.
-        has_items: Whether there is such a list, bool [B].
-        categories: Numbers of categories, int32 [B, C]; 0 for unknown ones.
-        has_categories: Whether there is such a list, bool [B].
+        items: Rows of the allowed items, int32 [B, A]; 0 if unknown.
+        has_items: Whether the request has a list of items, bool [B].
+        categories: Numbers of the allowed categories, int32 [B, C]; 0 if unknown.
+        has_categories: Whether the request has a list of categories, bool [B].
     """
 
     items: tf.Tensor
@@ -29,20 +32,20 @@ class Allowed(NamedTuple):
 
     @classmethod
     def of(cls, items: tuple[tf.Tensor, tf.Tensor], categories: tuple[tf.Tensor, tf.Tensor]):
-        """Returns what requests allow, of pairs (ids string [B, A], their rows int32 [B, A])."""
+        """Makes an `Allowed` of pairs (ids string [B, A], their rows or numbers int32 [B, A])."""
         has_some = (tf.reduce_any(ids != "", axis=1) for ids, _ in (items, categories))
         return cls(items[1], next(has_some), categories[1], next(has_some))
 
 
 class DiverseLists:
-    """Finds the best items, and re-ranks them.
+    """Finds the best items and re-ranks them.
 
     Args:
-        ranking: The order of the items.
-        related: Their similarity.
-        popularity: Share of the training events, [N + 1], a variable.
-        catalogue: Their categories, or None for none.
-        size: M, how many of the best items are re-ranked.
+        ranking: Finds the best items.
+        related: Gives the unit vectors of items, for their similarity.
+        popularity: Share of the training events of each item, a variable [N + 1].
+        catalogue: Categories of the items. None: the items have no categories.
+        size: M, the number of best items that are re-ranked.
     """
 
     def __init__(
@@ -58,7 +61,7 @@ class DiverseLists:
         self._units = related.units if related.has_points else None
 
     def category_numbers(self, categories: tf.Tensor) -> tf.Tensor:
-        """Returns the numbers of categories: string [...] -> int32 [...], 0 where unknown."""
+        """Returns the numbers of categories: string [...] -> int32 [...], 0 if unknown."""
         if self._catalogue is None:
             return tf.zeros_like(categories, tf.int32)
         return self._catalogue.numbers(categories)
@@ -72,7 +75,10 @@ class DiverseLists:
         options: RerankOptions,
         k: tf.Tensor,
     ) -> Found:
-        """Finds the list of each request, as `ItemRanking.best` with the scores of its items."""
+        """Returns the re-ranked list of each request; shapes are those of `ItemRanking.best`.
+
+        Re-ranking changes the order, not the scores.
+        """
         is_filtered = allowed.has_items | allowed.has_categories
         scores, rows = tf.cond(
             tf.reduce_any(is_filtered),
@@ -85,7 +91,7 @@ class DiverseLists:
         return rerank(pool, options, k, self._units)
 
     def _is_allowed(self, allowed):
-        """Whether each item is, bool [B, N + 1]."""
+        """Whether each request allows each item, bool [B, N + 1]."""
         number = self._popularity.shape[0]
         of_list = _marked(allowed.items, number) | ~allowed.has_items[:, tf.newaxis]
         if self._catalogue is None:
@@ -98,7 +104,7 @@ class DiverseLists:
         return of_list & (of_categories | ~allowed.has_categories[:, tf.newaxis])
 
     def _log_popularity(self, rows, fallback):
-        """ln(1 + N share) of items; 0 in rows whose scores are shares themselves."""
+        """ln(1 + N share) of items; 0 in rows with popular items, whose scores are shares."""
         shares = tf.gather(tf.convert_to_tensor(self._popularity), rows)
         relative = (self._popularity.shape[0] - 1) * tf.maximum(shares, 0.0)
         return tf.where(fallback[:, tf.newaxis], 0.0, tf.math.log1p(relative))
@@ -110,7 +116,7 @@ class DiverseLists:
 
 
 def _marked(numbers, size):
-    """Whether each of 1..size - 1 is among numbers, int32 [B, X] -> bool [B, size]."""
+    """Whether each of 1..size - 1 is among the numbers: int32 [B, X] -> bool [B, size]."""
     batch = tf.shape(numbers)[0]
     rows = tf.range(batch)[:, tf.newaxis] + tf.zeros_like(numbers)
     index = tf.stack([rows, numbers], axis=-1)

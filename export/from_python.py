@@ -1,4 +1,4 @@
-"""Exports a model that was made in Python, without a run directory."""
+"""Exports a model without a run directory."""
 
 from pathlib import Path
 
@@ -27,33 +27,35 @@ def export_model(
 ) -> Path:
     """Writes a version of a servable, which appears under its number when it is complete.
 
-    It has the same signatures and warm-up requests as one of `python -m export`. It has no model
-    card and no configuration, because these describe a run.
+    The version has the same signatures and warm-up requests as one of `python -m
+    tfrec_attn.export`. It has no model card and no configuration, because these describe a run.
 
     Args:
-        model: A model with an `item_vocabulary` and, if it `uses_user`, a `user_vocabulary`: the
-            `Vocabulary` of its items and that of its users. If `popularity`, float [N], is set, it
-            ranks the items for requests in which nothing is known; otherwise the model does. The
-            model is copied and does not change.
-        to: Folder of the versions; its name is that of the model in TF Serving.
-        version: A positive number that does not exist yet. None takes the next one.
-        keep: How many versions stay, including the new one. None keeps all.
-        k: Items that `serving_default` returns.
-        max_k: Most items that `recommend` returns.
-        keep_seen: Whether items of the history may be recommended. None follows `model.repeats`.
-        separator: Character that joins ids in the joined signatures. No id may contain it.
-        items: Items file, as `data.items`, whose rows the signature `describe` returns.
-        diverse: Whether there is a signature `recommend_diverse`. None: if there are `items`.
+        model: A `SequenceModel` with an `item_vocabulary` and, if it `uses_user`, a
+            `user_vocabulary`. Its `popularity`, float [N], ranks the items for requests in which
+            nothing is known; if it is None, the model ranks them. The model does not change.
+        to: Folder of the versions. Its name is the name of the model in TF Serving.
+        version: Number of the version, positive and unused. None (default) takes the next one.
+        keep: Number of versions that stay, including the new one. None (default) keeps all.
+        k: Number of items that `serving_default` returns (default: 10).
+        max_k: Most items that `recommend` returns (default: 100).
+        keep_seen: Whether to recommend items of the history. None (default) follows
+            `model.repeats`.
+        separator: Character that joins ids in the joined signatures (default: the tab). No id may
+            contain it.
+        items: Items file, as for `data.items`. The signature `describe` returns its rows.
+        diverse: Whether to add the signature `recommend_diverse`. None (default) adds it if there
+            are `items`.
 
     Returns:
         The folder of the version.
 
     Raises:
-        TypeError: If the model is no `SequenceModel`.
-        ValueError: If a vocabulary is missing or not of the model's size, or a number is out of its
-            range.
-        ConfigError: If the version exists, the folder cannot be written, or the separator is not
-            one. Nothing is left then.
+        TypeError: If the model is not a `SequenceModel`.
+        ValueError: If a vocabulary or the popularity is missing or has a wrong length, or a number
+            is out of range.
+        ConfigError: If the version exists, the folder cannot be written, or the separator is
+            invalid. Then no files are left.
         DataError: If the items file cannot be used.
     """
     if not isinstance(model, SequenceModel):

@@ -1,7 +1,7 @@
 """Histories in the graph: the latest known events of a request, and how much each contributes.
 
-A history [B, W] comes with padding and unknown ids at any position; both are row 0. The recency of
-the latest known event is 1, that of the one before it 2, and so on; 0 means no event.
+A history [B, W] can have padding and unknown ids at any position; both are row 0. The latest known
+event has the recency 1, the known event before it 2, and so on. Row 0 has the recency 0.
 """
 
 from collections.abc import Callable
@@ -22,38 +22,40 @@ def latest_events(rows: tf.Tensor, length: int) -> tf.Tensor:
     """Returns the latest known events, padded on the left: int32 [B, W] -> int32 [B, length]."""
     rows = tf.pad(rows, [[0, 0], [length, 0]])
     known = tf.cast(rows > 0, tf.int32)
-    # Each event has its number, from 1, and all others 0.
+    # top_k gets the position of each known event, from 1, and 0 for row 0.
     latest_first = tf.math.top_k(known * tf.cumsum(known, axis=1), length).indices
     return tf.gather(rows, tf.reverse(latest_first, [1]), batch_dims=1)
 
 
 def at_events(values: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-    """Returns values of the latest events at the columns of these events in the request, else 0.
+    """Moves a value of each of the latest events to the column of this event in the request.
 
     Args:
-        values: Float32 [B, L], one for each event of `latest_events(rows, L)`.
-        rows: Int32 [B, W].
+        values: Values of the events of `latest_events(rows, L)`, float32 [B, L].
+        rows: History of the request, int32 [B, W].
 
     Returns:
-        Float32 [B, W].
+        Float32 [B, W]; 0 in all other columns.
     """
     padded = tf.pad(values, [[0, 0], [1, 1]])
     return tf.gather(padded, _column(recency(rows), values.shape[1]), batch_dims=1)
 
 
 def _column(recency, length):
-    """Column of an event: 1..length; 0 for one that is too old, length + 1 for no event."""
+    """Column 1..length of an event; 0 for older events, length + 1 for no event."""
     return tf.maximum(length + 1 - recency, 0)
 
 
 def leave_events_out(events: tf.Tensor) -> tf.Tensor:
-    """Returns windows without one of their events; the event before the window moves in.
+    """Returns the latest L events, and L windows that each leave one of them out.
+
+    The event before the latest L fills a window where one is left out.
 
     Args:
-        events: Int32 [B, L + 1], the latest L + 1 events, padded on the left.
+        events: The latest L + 1 events, padded on the left, int32 [B, L + 1].
 
     Returns:
-        Int32 [B, L + 1, L]: first the latest L events, then these without the first of them,
+        Int32 [B, L + 1, L]: the latest L events, then the window without the first of them, then
         without the second, and so on.
     """
     length = events.shape[1] - 1
@@ -70,14 +72,14 @@ def contributions(
     """Computes by how much the score of an item falls when an event is left out of the history.
 
     Args:
-        query_of: From features of R rows to their `Query`.
-        features: "user" int32 [B], and "history" int32 [B, L + 1], the latest L + 1 events, padded
+        query_of: Function from features of R rows to their `Query`.
+        features: "user" int32 [B], and "history" int32 [B, L + 1]: the latest L + 1 events, padded
             on the left.
-        vectors: Those of the items, float32 [B, D'].
-        items: Int32 [B].
+        vectors: Vectors of the items, float32 [B, D'].
+        items: The item of each row, int32 [B].
 
     Returns:
-        Float32 [B, L], for the latest L events.
+        Contributions of the latest L events, float32 [B, L].
     """
     windows = leave_events_out(features["history"])
     count, length = windows.shape[1], windows.shape[2]

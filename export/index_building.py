@@ -1,4 +1,4 @@
-"""Builds an inverted file for a trained model, with as few cells a query as the recall allows."""
+"""Builds an inverted file for a trained model. A query scans as few cells as the recall allows."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -39,20 +39,21 @@ def build_index(
 
     Args:
         model: A `SequenceModel` with vocabularies.
-        events: Held-out events as from `read_events`, to choose `nprobe` by.
-        cells: C, in 1..N. Cells that stay empty are left out.
-        nprobe: Cells that a query scans. None takes the fewest of 1, 2, 3, 4, 6, 8, 12, ... that
-            find 0.96 of the best ten items.
-        int8: Whether candidates are found with int8 vectors.
+        events: Held-out events as from `read_events`. They decide `nprobe` if it is None.
+        cells: C, in 1..N. Empty cells are left out.
+        nprobe: Number of cells that a query scans. None (default) takes the smallest of 1, 2, 3, 4,
+            6, 8, 12, ... that finds 0.96 of the best ten items.
+        int8: Whether the index finds candidates with int8 vectors (default: False).
 
     Returns:
-        (copy of the model with its items in the order of the cells, the previous index of each item
-        int [N], `InvertedFile`, its description as the model card shows it).
+        (model, order, index, description): a copy of the model with its items sorted by cell, the
+        former index of each item int [N], an `InvertedFile`, and its description for the model
+        card.
     """
     trained = np.ones(model.num_items, bool) if model.trained_items is None else model.trained_items
     touched = np.flatnonzero(trained)
     order, offsets, centroids = cluster(model.item_vectors().numpy()[1:][touched], cells)
-    # Behind the last cell no query finds them.
+    # Untrained items come after the last cell, where no query finds them.
     order = np.concatenate([touched[order], np.flatnonzero(~trained)])
     model = permute_items(model, order)
     matrix = model.item_vectors().numpy()
@@ -75,23 +76,23 @@ def cluster(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Clusters item vectors with k-means, for maximum inner product search.
 
-    Distances are measured after adding a column that makes all norms equal,
+    Distances are measured after adding a column that makes all norms equal:
 
-        v' = [v, sqrt(max |v|^2 - |v|^2)],
+        v' = [v, sqrt(max |v|^2 - |v|^2)].
 
-    so that the nearest vector to [q, 0] is the one with the largest q . v. The centroids are
-    trained on a sample of 64 vectors a cell.
+    Then the nearest vector to [q, 0] is the one with the largest q . v. The centroids are trained
+    on a sample of 64 vectors a cell.
 
     Args:
         vectors: Float [N, D'].
-        cells: C, at least 1; at most N cells are made.
-        seed: Seed of the sample and of the first centroids.
-        iterations: Iterations of Lloyd's algorithm.
+        cells: C, at least 1. There are at most N cells.
+        seed: Seed of the sample and of the first centroids (default: 0).
+        iterations: Iterations of Lloyd's algorithm (default: 10).
 
     Returns:
-        (order int64 [N], the vectors by cell; offsets int64 [C + 1], so that cell c holds
-        order[offsets[c] : offsets[c + 1]]; centroids float32 [C, D'], the means of the cells).
-        Empty cells are left out.
+        (order, offsets, centroids): the vectors sorted by cell, int64 [N]; the bounds of the cells,
+        int64 [C + 1], where cell c holds order[offsets[c] : offsets[c + 1]]; and the means of the
+        vectors of each cell, float32 [C, D']. Empty cells are left out.
 
     Reference:
         Bachrach et al., Speeding Up the Xbox Recommender System Using a Euclidean Transformation
@@ -116,17 +117,17 @@ def cluster(
 
 
 def measure_index(exact: Path, indexed: Path, events: pl.DataFrame, k: int) -> dict[str, float]:
-    """Compares a servable that is not exact with one that scores all items, one by one request.
+    """Measures recall and latency of an approximate servable, with one request at a time.
 
     Args:
-        exact: SavedModel that scores all items.
-        indexed: SavedModel of the same model with an index, or with a compact item matrix.
+        exact: SavedModel that scores all items in float32.
+        indexed: SavedModel of the same model with an index or a compact item matrix.
         events: Held-out events as from `read_events`.
-        k: Items requested.
+        k: Number of items in a list.
 
     Returns:
-        "recall@k", the share of the exact lists that the other finds, and the median latencies
-        "p50_ms" and "exact_p50_ms".
+        "recall@k", the share of the exact lists that `indexed` finds, and the median latencies
+        "p50_ms" and "exact_p50_ms" in milliseconds.
     """
     found, milliseconds = _recommend(indexed, events, k)
     best, exact_milliseconds = _recommend(exact, events, k)
@@ -156,13 +157,13 @@ def _recommend(folder, events, k):
 
 
 def _recall(best: list[set], found: Iterable[set]) -> float:
-    """Share of the best items that were found, mean over the queries that have any."""
+    """Share of the best items that were found: mean over the queries that have best items."""
     shares = [len(one & other) / len(one) for one, other in zip(best, found, strict=True) if one]
     return float(np.mean(shares or [1.0]))
 
 
 def _cheapest(indices, model, events, matrix):
-    """The first index that reaches the recall, or the last."""
+    """The first index that reaches `RECALL`, or the last."""
     queries, k = list(_queries(model, events)), min(K, model.num_items)
     best = []
     for query, hidden in queries:
@@ -183,25 +184,25 @@ def _search(index, queries, matrix, k) -> Iterator[set]:
         return search_index(index, query, matrix, hidden, k)
 
     for query, hidden in queries:
-        # One query at a time: a batch takes memory for the cells of each one.
+        # One query at a time: the memory of a search grows with its queries.
         for row in range(len(hidden)):
             yield from _trained_items(search(query.rows([row]), hidden[row : row + 1]))
 
 
 def _trained_items(found) -> list[set]:
-    """Rows of the trained items that a search has found, a set for each query."""
+    """Rows of the trained items that a search found, a set for each query."""
     scores, rows = (part.numpy() for part in found)
     return [set(row[own > UNTRAINED].tolist()) for own, row in zip(scores, rows, strict=True)]
 
 
 def _steps(count):
-    """1, 2, 3, 4, 6, 8, 12, ... and at last all."""
+    """1, 2, 3, 4, 6, 8, 12, ... below `count`, and `count`."""
     steps = {step for power in range(count.bit_length()) for step in (1 << power, 3 << power)}
     return [*(step for step in sorted(steps) if step < count), count]
 
 
 def _queries(model, events):
-    """(`Query` of B events, rows of their histories int32 [B, X]) in batches."""
+    """Yields batches of B events: (their `Query`, the rows of their histories int32 [B, X])."""
     for begin in range(0, len(events), _BATCH):
         part = events.slice(begin, _BATCH)
         rows = [model.item_vocabulary.lookup(history) for history in part["history"].to_list()]
@@ -214,7 +215,7 @@ def _queries(model, events):
 
 
 def _with_equal_norms(vectors):
-    """[v, sqrt(max |v|^2 - |v|^2)] with the mean 0, which keeps distances and saves digits."""
+    """[v, sqrt(max |v|^2 - |v|^2)], centred: distances stay, and rounding errors are smaller."""
     squares = _squares(vectors)
     points = np.concatenate([vectors, np.sqrt(squares.max() - squares)[:, np.newaxis]], axis=1)
     return points - points.mean(axis=0, dtype=np.float64).astype(np.float32)
@@ -222,7 +223,7 @@ def _with_equal_norms(vectors):
 
 def _assign(points, centroids):
     """(nearest centroid int32 [N], squared distance to it [N])."""
-    # |p - c|^2 = |p|^2 - 2 (p . c - |c|^2 / 2): one product finds the nearest.
+    # |p - c|^2 = |p|^2 - 2 (p . c - |c|^2 / 2): one matrix product finds the nearest centroids.
     biased = np.concatenate([centroids, -0.5 * _squares(centroids)[:, np.newaxis]], axis=1)
     nearest, score = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
     size = max(1, _SCORES_PER_BLOCK // len(centroids))
@@ -240,7 +241,7 @@ def _squares(vectors):
 
 
 def _means(points, cell, cells):
-    """(mean of each cell's points [C, D'], 0 where it has none; how many they are [C])."""
+    """(mean of the points of each cell [C, D'], 0 for an empty cell; number of its points [C])."""
     sums = tf.math.unsorted_segment_sum(points, cell, cells).numpy()
     counts = np.bincount(cell, minlength=cells)
     return sums / np.maximum(counts, 1).astype(np.float32)[:, np.newaxis], counts

@@ -1,4 +1,4 @@
-"""Adds items to a trained model: their rows are means of the rows of known items."""
+"""Adds items to a trained model: the row of a new item is a mean of rows of known items."""
 
 from pathlib import Path
 
@@ -24,8 +24,8 @@ _ELEMENTS = 1 << 24
 def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
     """Copies a model with more items.
 
-    The row of a new item is the weighted mean of the rows of its neighbours, in each table of
-    items. All other weights stay, and so do the scores of known items.
+    In each embedding table of items, the row of a new item is the weighted mean of the rows of its
+    neighbours. The other weights and the scores of known items do not change.
 
     Args:
         model: A `SequenceModel` with vocabularies; it does not change.
@@ -35,7 +35,8 @@ def add_items(model: SequenceModel, new: NewItems) -> SequenceModel:
         A model of the same class, not compiled.
 
     Raises:
-        ConfigError: If the model has weights for items that are no rows of a table.
+        ConfigError: If a weight of the model depends on the number of items, but is not an
+            embedding table.
     """
     if model.trains_on == models.COUNTS and not model.joins_runs:
         raise ConfigError(
@@ -77,7 +78,7 @@ def _set_ids(model: SequenceModel, result: SequenceModel, new: NewItems) -> None
     if model.trained_items is not None:
         result.trained_items = np.append(model.trained_items, np.ones(len(new.ids), bool))
     if model.popularity is not None:
-        # They come after the most popular items where nothing is known.
+        # Where nothing is known, new items come after the popular ones.
         zeros = np.zeros(len(new.ids), np.float32)
         result.popularity = np.append(model.popularity, zeros)
 
@@ -85,17 +86,17 @@ def _set_ids(model: SequenceModel, result: SequenceModel, new: NewItems) -> None
 def check_added_items(
     folder: Path, model: SequenceModel, events: pl.DataFrame, ids: list[str], serving: dict
 ) -> None:
-    """Checks a version with new items: it serves them, and all other lists are as before.
+    """Checks that a version serves the new items, and that the lists without them are as before.
 
     Args:
-        folder: The version.
+        folder: Folder of the version.
         model: The model without the new items.
         events: Held-out events as from `read_events`.
-        ids: The new items.
-        serving: How it was exported: "max_k", "keep_seen" and "index".
+        ids: Ids of the new items.
+        serving: Settings of the export: "max_k", "keep_seen" and "index".
 
     Raises:
-        ConfigError: If it does not.
+        ConfigError: If a new item is not served or a list has changed.
     """
     with Runner(folder, optimize=False) as runner:
         for some in events.head(_EVENTS).iter_slices(max(1, _ELEMENTS // model.num_items)):
@@ -109,7 +110,7 @@ def check_added_items(
 
 
 def _agrees(runner, model, events, ids, serving) -> bool:
-    """Whether the best items have the scores of the model, without the new items."""
+    """Whether the best items, without the new ones, have the scores of the model."""
     users, histories = events["user_id"].to_list(), events["history"].to_list()
     k = min(_K, serving["max_k"], model.num_items)
     items, expected = model.recommend(histories, k, users, not serving["keep_seen"])
@@ -118,7 +119,7 @@ def _agrees(runner, model, events, ids, serving) -> bool:
         options = {"exclude": [ids] * len(users), "allow": [[""]] * len(users)}
         found = runner.run("recommend", **request, **options, k=[k] * len(users))["scores"]
     else:
-        # An index may miss some of them, but scores them.
+        # The index may not find all of these items, but `score` scores them.
         candidates = [[*one, *[""] * (k - len(one))] for one in items]
         found = runner.run("score", **request, candidates=candidates)["scores"]
     return all(
@@ -128,7 +129,7 @@ def _agrees(runner, model, events, ids, serving) -> bool:
 
 
 def _serves(runner, ids, uses_history) -> bool:
-    """Whether items are scored, recommended, and known in histories."""
+    """Whether the servable scores and recommends items, and knows them in histories."""
     nothing = {"user_id": [""], "history": [[""]]}
     known = runner.run("score", **nothing, candidates=[ids])["known"].all()
     options = {"exclude": [[""]], "allow": [ids], "k": [1]}

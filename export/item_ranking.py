@@ -1,4 +1,4 @@
-"""Scores items for the queries of requests, and finds the best, in the order of the model."""
+"""Scores items for the queries of requests, and finds the best."""
 
 import tensorflow as tf
 
@@ -12,17 +12,18 @@ Found = tuple[tf.Tensor, tf.Tensor]
 
 
 class ItemRanking:
-    """The order of the items.
+    """Ranks items by their scores or, where nothing is known, by their popularity.
 
-    In the methods `fallback`, bool [B], are the rows that get the popular items, and `hidden`,
-    int32 [B, X], are rows to leave out. Found are (scores float32 [B, k], rows int32 [B, k]),
-    best first, with FLOOR where fewer items are left.
+    Methods take `fallback`, bool [B], which is true for requests that get the popular items, and
+    `hidden`, int32 [B, X], the rows of items to leave out. They return (scores float32 [B, k], rows
+    int32 [B, k]), best first, with FLOOR where fewer than k items are left.
 
     Args:
         vectors: Item matrix [N + 1, D'], a variable or, without an index, a `CompactMatrix`.
-        popularity: Share of the training events, [N + 1], a variable; negative for untrained items.
-        has_untrained: Whether there are such items. They come last.
-        index: Proposes the items to rank; None: all.
+        popularity: Share of the training events, a variable [N + 1]; negative for items without
+            training events.
+        has_untrained: Whether there are items without training events. They come last.
+        index: Proposes the items to rank. None: all items are ranked.
     """
 
     def __init__(
@@ -58,9 +59,11 @@ class ItemRanking:
         is_filtered: tf.Tensor,
         k: tf.Tensor,
     ) -> Found:
-        """Finds the k best of the allowed items, bool [B, N + 1], also where an index misses some.
+        """Finds the k best of the allowed items.
 
-        Rows that are not filtered, bool [B], must allow all; they get what `best` finds.
+        `allowed`, bool [B, N + 1], says which items a request allows, and `is_filtered`, bool [B],
+        which requests have a filter. These requests get an exact search, because an index could
+        miss allowed items. The others must allow all items; they get the result of `best`.
         """
         scores = tf.where(allowed, self._all_scores(query, fallback), FLOOR)
         found = retrieval.search_all(scores, hidden, k)
@@ -91,7 +94,7 @@ class ItemRanking:
         return tf.where(by_popularity, popularity, scores)
 
     def _all_scores(self, query, fallback):
-        """Scores of all items and of row 0, [B, N + 1]."""
+        """Scores of all rows, of which row 0 is padding, float32 [B, N + 1]."""
         scores = products_of(query.vectors, self._vectors)
         scores = scores if query.prior is None else add_prior(scores, query.prior)
         popular = fallback[:, tf.newaxis]
@@ -106,6 +109,6 @@ class ItemRanking:
 
 
 def _choose(condition, found, other):
-    """The rows of `found` where the condition [B] holds, else those of `other`."""
+    """`found` for the requests where the condition [B] holds, else `other`."""
     rows = condition[:, tf.newaxis]
     return tuple(tf.where(rows, one, two) for one, two in zip(found, other, strict=True))

@@ -23,7 +23,7 @@ from .model_card_text import markdown
 
 JSON = "assets.extra/model_card.json"
 MARKDOWN = "assets.extra/README.md"
-# What is read of metrics.json.
+# The parts of metrics.json that the card needs, as `read_report` checks them.
 _NEEDED = {
     "valid": {"*": 0},
     "test": {"*": 0},
@@ -32,27 +32,26 @@ _NEEDED = {
     **dict.fromkeys(("parameters", "best_epoch", "epochs", "train_seconds"), 0),
 }
 _UNTIMED, _TIMED = 50, 200
-# Names and kinds of columns and events, which may have a slash.
+# Keys whose texts may have a slash but are no paths: names of columns and types of events.
 _NO_PATHS = ("columns", "names", "event_types", "event_weights")
 
 
 def write_card(
     folder: str | Path, run_folder: str | Path, *, name: str, version: int, serving: dict
 ) -> dict:
-    """Measures the latency of a version, and writes its README.md and model_card.json.
-
-    Both files go into assets.extra.
+    """Measures the latency of a version, and writes README.md and model_card.json to assets.extra.
 
     Args:
-        folder: The SavedModel.
-        run_folder: The run that it comes from.
+        folder: Folder of the version, a SavedModel.
+        run_folder: The run that it was exported from.
         name: Name of the model in TF Serving.
-        version: Its number.
-        serving: How it was exported: "max_length", "k", "max_k", "keep_seen", "separator" and
-            "index" and "matrix", descriptions of the index and of a matrix in fewer bytes, or None.
+        version: Number of the version.
+        serving: Settings of the export: "max_length", "k", "max_k", "keep_seen", "separator",
+            "index" and "matrix". The last two describe the index and the compact item matrix, or
+            are None.
 
     Returns:
-        What model_card.json holds: name, version, model, data, protocol, repeats, metrics,
+        The content of model_card.json: name, version, model, data, protocol, repeats, metrics,
         baselines, sizes, signatures, serving, latency_ms, versions and training.
 
     Raises:
@@ -111,20 +110,21 @@ def write_card(
 
 
 def without_paths(value: object) -> object:
-    """Shortens every path in a configuration to its last part, so that it shows no machine.
+    """Shortens every path in a configuration to its last part, which hides the machine's folders.
 
     Args:
         value: Nested dictionaries and lists as from `tfrec_attn.config.to_dict`.
 
     Returns:
-        A copy. Every text with a slash or backslash counts as a path.
+        A copy. A text with a slash or backslash counts as a path, except names of columns and types
+        of events.
     """
     if isinstance(value, dict):
         return {key: one if key in _NO_PATHS else without_paths(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [without_paths(one) for one in value]
     if isinstance(value, str) and ("/" in value or "\\" in value):
-        # Paths of Windows have both slashes.
+        # PureWindowsPath splits at both slashes.
         return PureWindowsPath(value).name
     return value
 
@@ -132,14 +132,14 @@ def without_paths(value: object) -> object:
 def _try_out(
     folder: Path, events: pl.DataFrame, columns: int
 ) -> tuple[dict[str, dict], dict[str, object], list[str]]:
-    """Returns the signatures of a version, its latency, and three popular items as an example."""
+    """(the signatures of a version, its latency, three popular items for an example request)."""
     with Runner(folder) as runner:
         signatures = {
             name: {"inputs": _described(inputs), "outputs": _described(outputs)}
             for name, (inputs, outputs) in runner.signatures.items()
         }
         latency = _latency(runner, events, columns)
-        # Without a history the response is the popular items.
+        # A request without a history gets the popular items.
         popular = runner.run("serving_default", user_id=[""], history=[[""]])["items"][0]
     return signatures, latency, sorted((item.decode() for item in popular if item), key=len)[:3]
 

@@ -1,4 +1,4 @@
-"""The model card of a version as Markdown: what model_card.json says, and how to call the model."""
+"""The model card of a version as Markdown: its model_card.json, and how to call the model."""
 
 import json
 import shlex
@@ -12,7 +12,7 @@ _LEAVE_ONE_OUT = (
     "all earlier ones are training events."
 )
 _TEMPORAL = "Events before {valid_from} (a date, or a share of all events) are training events. "
-# The other events of a temporal split, by `evaluate.targets`.
+# Validation and test events of a temporal split, by `evaluate.targets`.
 _TARGETS = {
     "first": "The first event of a user from then to {test_from} is their validation event, and "
     "their first event from {test_from} on is their test event.",
@@ -24,11 +24,11 @@ _TARGETS = {
 
 
 def markdown(card: dict, example: list[str]) -> str:
-    """Returns the README.md of a version.
+    """Returns the text of a version's README.md.
 
     Args:
-        card: What `write_card` writes to model_card.json.
-        example: Some items, for the request that is shown.
+        card: The content of model_card.json, as from `write_card`.
+        example: Ids of items for the example request.
     """
     model, training, sizes = card["model"], card["training"], card["sizes"]
     latency, versions = card["latency_ms"], card["versions"]

@@ -14,15 +14,15 @@ from .compact_matrix import FLOAT32, CompactMatrix, rows_of
 def with_item_matrix(
     model: SequenceModel, kind: str = FLOAT32
 ) -> tuple[SequenceModel, tf.Variable | CompactMatrix]:
-    """Copies a model in float32, so that its item tables are columns of the item matrix.
+    """Copies a model in float32 and makes its item tables columns of one item matrix.
 
     Args:
         model: A `SequenceModel`; it does not change.
         kind: Type of the matrix: "float32" (default), "bfloat16" or "int8".
 
     Returns:
-        (copy, item_vectors). The latter is [N + 1, D'] with zeros in row 0: a variable, or a
-        `CompactMatrix`.
+        (copy, matrix). The matrix [N + 1, D'] has zeros in row 0. It is a variable if `kind` is
+        "float32", else a `CompactMatrix`.
     """
     prior, model = model.transition_prior, model.for_serving()
     if model.transition_prior is not prior:
@@ -52,15 +52,15 @@ def weights_read(model: SequenceModel, functions: list) -> list[tf.Variable]:
 
 
 def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
-    """Copies a model with its items in another order; the responses by raw id do not change.
+    """Copies a model with its items in another order; responses in ids do not change.
 
     Args:
         model: A `SequenceModel`; it does not change.
-        order: Int [N], a permutation of 0..N - 1. Item i + 1 of the copy is item order[i] + 1 of
+        order: A permutation of 0..N - 1, int [N]. Item i + 1 of the copy is item order[i] + 1 of
             the model.
 
     Returns:
-        A new model of the same class, not compiled, with its own weights and vocabularies.
+        A new model of the same class, not compiled, with its own weights and item vocabulary.
 
     Raises:
         ValueError: If `order` is not a permutation.
@@ -90,6 +90,6 @@ def permute_items(model: SequenceModel, order: np.ndarray) -> SequenceModel:
 
 
 def weights_of(model: SequenceModel) -> list[tf.Variable]:
-    """Returns the weights without the states of metrics, which are among those of Keras."""
+    """Returns the weights of a model, without the states of metrics that Keras adds to them."""
     of_metrics = {id(state) for metric in model.metrics for state in metric.variables}
     return [variable for variable in model.weights if id(variable) not in of_metrics]

@@ -1,4 +1,4 @@
-"""Reads items that a run does not have, and the known items that they are like."""
+"""Reads new items, which a run does not have, and their neighbours among its items."""
 
 import csv
 import dataclasses
@@ -21,18 +21,18 @@ from tfrec_attn.training.transfer import Neighbours, known_neighbours
 
 _EXAMPLES = 5
 _HEAD = 1 << 16
-# What no id of a log has.
+# No id of a log has one of these characters.
 _BROKEN = re.compile("[\n\r\t\ufeff]")
 
 
 @dataclasses.dataclass(frozen=True)
 class NewItems:
-    """Items that a run does not have, with known items that they are like.
+    """Items that a run does not have, and their neighbours among the items of the run.
 
     Attributes:
         ids: Ids of the new items.
-        neighbours: Their neighbours, of which each has one or more.
-        left_out: Ids of new items without a known neighbour.
+        neighbours: Neighbours of the new items, one or more for each.
+        left_out: Ids of new items that are left out, because they have no trained neighbour.
     """
 
     ids: list[str]
@@ -52,14 +52,14 @@ def read_new_items(path: str | Path, run_folder: str | Path) -> NewItems:
     """Reads new items and their neighbours.
 
     Args:
-        path: A table (.tsv or .csv) with the columns item, neighbour and optionally weight, or a
-            log that is read as that of the run. In a log the neighbours of a new item are the known
-            items before and after it in the histories, with the number of times as weight.
+        path: A table or a log. A table (.tsv or .csv) has the columns item, neighbour and, if
+            wanted, weight. A log is read with the settings of the run; the neighbours of a new item
+            are the known items before and after it in the histories, weighted by their counts.
         run_folder: The run.
 
     Raises:
         ConfigError: If the run cannot be used.
-        DataError: If the file cannot be read, or has no new item with a known neighbour.
+        DataError: If the file cannot be read, or no new item has a trained neighbour.
     """
     path, run_folder = Path(path), Path(run_folder)
     if not path.exists():
@@ -108,7 +108,7 @@ def _table(path: Path) -> list[list[str]] | None:
             stream.seek(0)
             return list(csv.reader(stream, delimiter=separator, strict=True))
     except UnicodeDecodeError:
-        # Perhaps a log that is no text.
+        # It can be a log in a binary format.
         return None
     except (OSError, csv.Error) as error:
         raise DataError(f"--add-items {path} cannot be read as a table: {error}.") from None
@@ -169,6 +169,6 @@ def _from_log(
 
 
 def listed(ids: list[str]) -> str:
-    """Returns how many ids there are, and the first of them."""
+    """Returns the number of ids and the first of them, as a text."""
     first = [*map(shown, ids[:_EXAMPLES]), *(["..."] if len(ids) > _EXAMPLES else [])]
     return f"{counted(len(ids), 'item', form='')} ({', '.join(first)})"

@@ -1,4 +1,4 @@
-"""Items similar to an item, in the graph: by their vectors, and by counts."""
+"""Similar items in the graph of a SavedModel, by the vectors of the items or by counts."""
 
 import numpy as np
 import tensorflow as tf
@@ -17,16 +17,16 @@ Found = tuple[tf.Tensor, tf.Tensor]
 
 
 class RelatedItems(tf.Module):
-    """Finds the trained items that are near to others.
+    """Finds the items with training events that are nearest to an item.
 
     Args:
-        model: The model as `with_item_matrix` copies it.
+        model: The model as from `with_item_matrix`.
         vectors: Its item matrix [N + 1, D'].
-        trained: Which items have training events, bool [N], or None for all.
+        trained: Which items have training events, bool [N]. None: all.
 
     Attributes:
-        has_points: Whether item vectors can be compared; those of counting models cannot.
-        has_counts: Whether the model counted which items belong together.
+        has_points: Whether item vectors can be compared. Those of counting models cannot.
+        has_counts: Whether the model has counts of neighbours, as `ItemNeighbours`.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class RelatedItems(tf.Module):
     ):
         super().__init__(name="related_items")
         space = item_space(model, vectors.shape[1])
-        # Attributes are saved; closures are not.
+        # TensorFlow saves attributes, but not closures.
         self._space = lambda: space
         self._vectors = lambda: vectors
         layers = [one for one in model.submodules if isinstance(one, ItemNeighbours)]
@@ -45,7 +45,7 @@ class RelatedItems(tf.Module):
         if trained is not None:
             inverse[1:] *= trained
         inverse[0] = 0.0
-        # 0 marks an item that is near to none.
+        # 0 marks an item that is similar to no other.
         self.inverse_norms = None
         if self.has_points:
             self.inverse_norms = tf.Variable(
@@ -53,7 +53,7 @@ class RelatedItems(tf.Module):
             )
 
     def units(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the points of items with the length 1: int32 [...] -> float32 [..., D']."""
+        """Returns the unit vectors of items: int32 [...] -> float32 [..., D']."""
         inverse = tf.gather(tf.convert_to_tensor(self.inverse_norms), rows)
         points = rows_of(self._vectors(), rows) * self._space().points.astype(np.float32)
         return points * inverse[..., tf.newaxis]
@@ -64,14 +64,14 @@ class RelatedItems(tf.Module):
         """Finds the k nearest items of each item.
 
         Args:
-            rows: The items, int32 [B]; 0 has no neighbours.
-            by_score: Whether the score of the model decides instead of the cosine, bool [B].
+            rows: Rows of the items, int32 [B]. Row 0 has no neighbours.
+            by_score: Whether to rank by the score of the model instead of the cosine, bool [B].
             k: Scalar.
-            index: Proposes the items to compare; None: all.
+            index: Proposes the items to compare. None: all items are compared.
 
         Returns:
-            (similarities float32 [B, k], rows int32 [B, k]), nearest first; FLOOR where none is
-            left.
+            (similarities float32 [B, k], rows int32 [B, k]), nearest first, with FLOOR where fewer
+            items are left.
         """
         vectors, inverse = self._vectors(), tf.convert_to_tensor(self.inverse_norms)
         own, by_score = rows_of(vectors, rows), by_score[:, tf.newaxis]
@@ -81,7 +81,7 @@ class RelatedItems(tf.Module):
             scores = products_of(queries, vectors)
             scores = _listed(tf.where(by_score, scores, scores * inverse), rows, inverse)
             return retrieval.search_all(scores, rows[:, tf.newaxis], k)
-        # The cells of its query are those around an item.
+        # The query at an item selects the cells around this item.
         near = index.rows_near(at_item)
         inverse = tf.gather(inverse, near)
         scores = retrieval.products(queries, rows_of(vectors, near))
@@ -90,7 +90,10 @@ class RelatedItems(tf.Module):
         return retrieval.top_k(hidden, near, k)
 
     def counted(self, rows: tf.Tensor, k: tf.Tensor) -> Found:
-        """Finds the k items that were counted most with each item; as `nearest`."""
+        """Finds the k items with the greatest counts beside each item.
+
+        Args and the result are as in `nearest`, with counts as similarities.
+        """
         layer = self._neighbours()
         items, values = tf.gather(layer.items, rows), tf.gather(layer.values, rows)
         values = retrieval.hide_listed(values, items, rows[:, tf.newaxis])
@@ -102,5 +105,5 @@ def _values(matrix):
 
 
 def _listed(scores, rows, inverse):
-    """Scores with FLOOR for items that are near to none, and for all where the row is 0."""
+    """Scores, with FLOOR for items that are similar to none, and in requests for row 0."""
     return tf.where((inverse > 0) & (rows > 0)[:, tf.newaxis], scores, FLOOR)

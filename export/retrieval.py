@@ -1,6 +1,6 @@
-"""Retrieves the best items for a query, some of them hidden: among all items, or with an index.
+"""Retrieves the best items for a query, among all items or with an index.
 
-Hidden items have the score FLOOR, and so has row 0, which is padding.
+Hidden items are left out: they get the score FLOOR. So does row 0, which is padding.
 """
 
 import numpy as np
@@ -14,20 +14,23 @@ FLOOR = tf.float32.min
 
 
 class InvertedFile(tf.Module):
-    """An index for maximum inner product search, which scans the cells that suit a query best.
+    """An index for maximum inner product search.
 
-    A query scans the `nprobe` cells whose centroids have the largest product with it. The items of
-    a cell are neighbours in the item matrix: cell c has its rows offsets[c] + 1 .. offsets[c + 1].
-    A batch takes memory for B W D' floats, where W is the most items that one of its queries scans.
-    With int8 codes the scan computes scale * code, and the best max(4 k, 64) items are scored again
-    with the rows of the matrix.
+    A query scans the `nprobe` cells whose centroids have the largest inner products with it. The
+    item matrix is sorted by cell: cell c has the rows offsets[c] + 1 .. offsets[c + 1]. A batch
+    needs memory for B W D' floats, where W is the largest number of items that a query scans.
+
+    With int8 codes the scan uses the vectors scale * code. Then the best max(4 k, 64) items are
+    scored again with the rows of the matrix.
 
     Args:
-        offsets: Int [C + 1], as from `cluster`. An empty cell costs a probe.
+        offsets: Bounds of the cells, int [C + 1], as from `cluster`. An empty cell counts as a
+            scanned one.
         centroids: Float [C, D'].
-        nprobe: Cells that a query scans. From C on it scans all, which makes the search exact.
-        quantized: (codes int8 [N + 1, D'], scales float [N + 1]), as from `quantize` of the item
-            matrix, or None for no codes.
+        nprobe: Number of cells that a query scans. C or more scan all cells, which makes the search
+            exact unless there are int8 codes.
+        quantized: (codes int8 [N + 1, D'], scales float [N + 1]) as from `quantize` of the item
+            matrix. None (default): the scan uses the item matrix.
     """
 
     def __init__(
@@ -50,16 +53,18 @@ class InvertedFile(tf.Module):
     def search(
         self, queries: tf.Tensor, item_vectors: tf.Tensor, k: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Finds the best k items in the cells of each query, the lower row first among equals.
+        """Finds the k best items in the cells of each query.
+
+        Of equal scores the lower row is first.
 
         Args:
             queries: Float32 [B, D'].
-            item_vectors: Tensor [N + 1, D'], row 0 for padding, the items by cell.
+            item_vectors: Tensor [N + 1, D'], sorted by cell; row 0 is padding.
             k: Scalar int.
 
         Returns:
-            (scores float32 [B, k], rows int32 [B, k]), with FLOOR and row 0 where the cells hold
-            fewer items.
+            (scores float32 [B, k], rows int32 [B, k]), best first, with FLOOR and row 0 where the
+            cells have fewer items.
         """
         rows = self.rows_near(queries)
         if self.codes is not None:
@@ -71,14 +76,14 @@ class InvertedFile(tf.Module):
         return top_k(_hide_padding(scores, rows), rows, k)
 
     def rows_near(self, queries: tf.Tensor) -> tf.Tensor:
-        """Returns the items in the cells of queries, ascending, then 0: [B, D'] -> int32 [B, W]."""
+        """Returns the rows in the cells of queries, ascending, then 0: [B, D'] -> int32 [B, W]."""
         products = tf.matmul(queries, self.centroids, transpose_b=True)
         cells = tf.sort(tf.math.top_k(products, self.nprobe, sorted=False).indices, axis=1)
         offsets = tf.convert_to_tensor(self.offsets)
         begin, end = tf.gather(offsets, cells), tf.gather(offsets, cells + 1)
         counts = tf.reduce_sum(end - begin, axis=1, keepdims=True)
         width = tf.maximum(tf.reduce_max(counts), 0)
-        # One more range fills the rows of each query up to the widest.
+        # One more range pads each query to the width.
         begin, end = tf.pad(begin, [[0, 0], [0, 1]]), tf.concat([end, width - counts], axis=1)
         ranges = tf.ragged.range(tf.reshape(begin, [-1]), tf.reshape(end, [-1])).flat_values
         rows = tf.reshape(ranges, tf.stack([tf.shape(queries)[0], width])) + 1
@@ -86,10 +91,10 @@ class InvertedFile(tf.Module):
 
 
 def search_all(scores: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds the best of all items.
+    """Finds the k best of all items.
 
     Args:
-        scores: Float32 [B, N + 1].
+        scores: Scores of all rows, float32 [B, N + 1].
         hidden: Rows to leave out, int32 [B, X].
         k: Scalar, at most N.
 
@@ -102,7 +107,7 @@ def search_all(scores: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor) -> tuple[tf.T
 def search_index(
     index: InvertedFile, query: Query, item_vectors: tf.Tensor, hidden: tf.Tensor, k: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Finds the best of the items that an index proposes and of those in the query's prior.
+    """Finds the k best items among those that an index proposes and those in the query's prior.
 
     Args:
         index: Index of the items.
@@ -114,7 +119,7 @@ def search_index(
     Returns:
         (scores float32 [B, k], rows int32 [B, k]), best first; FLOOR where fewer items are left.
     """
-    # Hidden items take places in the proposal, and so do items that their prior moves down.
+    # Proposed items can be hidden, or moved down by their prior: ask for as many items more.
     count = k + tf.shape(hidden)[1]
     if query.prior is None:
         scores, rows = index.search(query.vectors, item_vectors, count)
@@ -127,11 +132,11 @@ def search_index(
 
 
 def hide(scores: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
-    """Sets the scores of some rows, and of row 0, to FLOOR.
+    """Sets the scores of hidden rows, and of row 0, to FLOOR.
 
     Args:
-        scores: Of all rows, float32 [B, N + 1].
-        hidden: Rows, int32 [B, X].
+        scores: Scores of all rows, float32 [B, N + 1].
+        hidden: Rows to leave out, int32 [B, X].
 
     Returns:
         Float32 [B, N + 1].
@@ -144,12 +149,12 @@ def hide(scores: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
 
 
 def hide_listed(scores: tf.Tensor, rows: tf.Tensor, hidden: tf.Tensor) -> tf.Tensor:
-    """Sets the scores of some of the listed rows, and of row 0, to FLOOR.
+    """Sets the scores of listed rows that are hidden, and of row 0, to FLOOR.
 
     Args:
-        scores: Float32 [B, C].
-        rows: Whose scores these are, int32 [B, C].
-        hidden: Rows, int32 [B, X].
+        scores: Scores of the listed rows, float32 [B, C].
+        rows: Listed rows, int32 [B, C].
+        hidden: Rows to leave out, int32 [B, X].
 
     Returns:
         Float32 [B, C].
@@ -160,15 +165,16 @@ def hide_listed(scores: tf.Tensor, rows: tf.Tensor, hidden: tf.Tensor) -> tf.Ten
 
 
 def top_k(scores: tf.Tensor, rows: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Selects the k best of listed items, the earlier column first among equals.
+    """Selects the k best of listed items. Of equal scores the earlier column is first.
 
     Args:
-        scores: Float32 [B, C].
-        rows: Int32 [B, C].
+        scores: Scores of the listed items, float32 [B, C].
+        rows: Rows of the listed items, int32 [B, C].
         k: Scalar.
 
     Returns:
-        (scores float32 [B, k], rows int32 [B, k]), with FLOOR and row 0 where C is less than k.
+        (scores float32 [B, k], rows int32 [B, k]), best first, with FLOOR and row 0 from column C
+        on.
     """
     scores = tf.pad(scores, [[0, 0], [0, k]], constant_values=FLOOR)
     scores, column = tf.math.top_k(scores, k)
@@ -176,16 +182,16 @@ def top_k(scores: tf.Tensor, rows: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, 
 
 
 def deduplicate(rows: tf.Tensor) -> tf.Tensor:
-    """Sorts rows and replaces all but one of equals by 0: int32 [B, C] -> int32 [B, C]."""
+    """Sorts rows and replaces duplicates by 0: int32 [B, C] -> int32 [B, C]."""
     rows = tf.sort(rows, axis=1)
     return tf.where(rows == tf.pad(rows, [[0, 0], [1, 0]])[:, :-1], 0, rows)
 
 
 def products(queries: tf.Tensor, vectors: tf.Tensor) -> tf.Tensor:
-    """Returns products of queries [B, D'] with vectors of their own [B, W, D'] -> [B, W]."""
+    """Returns inner products [B, W] of queries [B, D'] with W vectors each, [B, W, D']."""
     width = tf.shape(vectors)[1]
 
-    def of_one():  # One product of matrices is faster than a batch of such products.
+    def of_one():  # One matrix product is faster than a batch of matrix products.
         return tf.matmul(
             queries, tf.reshape(vectors, tf.stack([width, vectors.shape[2]])), transpose_b=True
         )

@@ -1,4 +1,4 @@
-"""Versions on disk: each is written whole, beside the earlier ones, under its number."""
+"""Writes versions of a servable to disk. A version appears only when it is complete."""
 
 import contextlib
 import errno
@@ -44,7 +44,7 @@ def versions(base: Path) -> list[int]:
 
 
 def next_version(base: Path) -> int:
-    """Returns the number after the greatest version, 1 where there is none."""
+    """Returns the greatest version number plus 1, or 1 if there is no version."""
     return max(versions(base), default=0) + 1
 
 
@@ -58,26 +58,26 @@ def publish(
 ) -> Path:
     """Writes a version that appears under its number only when it is complete.
 
-    A server that watches the folder never sees an unfinished version: it is written in a folder
-    `.unfinished-*` beside the versions, and then renamed. Such folders of exports that were killed
-    are removed.
+    The version is written in a folder `.unfinished-*` beside the versions, and then renamed. So a
+    server that watches the folder never sees an unfinished version. Folders `.unfinished-*` of
+    killed exports are removed.
 
     Args:
-        base: Folder of the versions; it is made if it is missing.
+        base: Folder of the versions. It is created if it does not exist.
         version: A positive number. None takes the next one.
-        write: Function that fills the folder it is given.
-        keep: How many versions stay: the new one, all later ones, and the greatest others. None
-            keeps all. A version that this program did not write, by its `assets.extra/SHA256SUMS`,
-            stays too.
-        report: Function that gets a line for each version that stays for this reason.
-        protect: Versions that stay whatever `keep` says; they count among those that stay.
+        write: Function that writes the files of the version to the folder that it is given.
+        keep: Number of versions that stay: the new one, all later ones, and the greatest others.
+            None keeps all. A version whose files do not match its `assets.extra/SHA256SUMS` stays
+            too, because this program did not write them.
+        report: Function that gets a line for each version that stays because of its files.
+        protect: Versions that stay whatever `keep` is. They count among the versions that stay.
 
     Returns:
         The folder of the version.
 
     Raises:
-        ConfigError: If the version exists or the folder cannot be written. Nothing is left after
-            this or any other exception.
+        ConfigError: If the version exists or the folder cannot be written. This or any other
+            exception before the version appears leaves no files.
     """
     base = Path(base)
     _check_base(base)
@@ -141,7 +141,7 @@ def _unwritable(base: Path, reason: str) -> ConfigError:
 
 
 def _refusal(error: BaseException, folder: Path) -> str | None:
-    """The reason that the disk gives, if it is the cause of an error."""
+    """The reason of an error, if writing to `folder` failed, else None."""
     if isinstance(error, OSError):
         here = error.filename is not None and str(error.filename).startswith(str(folder))
         return error.strerror or str(error) if here or error.errno in _FULL else None
@@ -153,12 +153,12 @@ def _refusal(error: BaseException, folder: Path) -> str | None:
 
 
 def _remove_leftovers(base: Path) -> None:
-    """Removes the folders of exports that were killed, but not that of one that still runs."""
+    """Removes the folders of killed exports, but not those of exports that still run."""
     for folder in sorted(base.glob(f"{_UNFINISHED}*")):
         if folder.is_symlink():
             continue
         with contextlib.suppress(BusyFolder, ForeignFolder, OSError):
-            # An export that was killed at once leaves an empty folder of such a name.
+            # An export that was killed early leaves an empty folder with such a name.
             is_empty = _OWN_NAME.fullmatch(folder.name) and not has_content(folder)
             if is_marked(folder, _KIND) or is_empty:
                 work = WorkFolder(folder, _KIND, _KNOWN)
@@ -175,7 +175,7 @@ def _prune(
     report: Callable[[str], None],
     protect: Collection[int],
 ) -> None:
-    """Removes the lowest versions."""
+    """Removes the lowest versions beyond `keep`."""
     others = [one for one in versions(base) if one != version]
     surplus = len(others) + 1 - keep if keep is not None else 0
     lower = [one for one in others if one < version and one not in protect]
@@ -184,14 +184,14 @@ def _prune(
         if other := _foreign(folder):
             report(f"Version {old} stays: {other} was not written by this program.")
             continue
-        # A server must not see half of it either.
+        # Renamed first, because a server must not see a half-removed version.
         removed = folder.rename(aside / "removed")
         remove(removed, ("**",))
         removed.rmdir()
 
 
 def _foreign(folder: Path) -> Path | None:
-    """What in the folder of a version is not what `publish` wrote there, or None."""
+    """A path in the folder of a version that differs from what `publish` wrote, or None."""
     if folder.is_symlink() or not folder.is_dir():
         return folder
     try:
@@ -205,7 +205,7 @@ def _foreign(folder: Path) -> Path | None:
 
 
 def _seal(folder: Path) -> None:
-    """Writes the checksums of all files of a version, and flushes everything to the disk."""
+    """Writes the checksums of all files of a version, and flushes all files to the disk."""
     (folder / SERVABLE_SUMS).parent.mkdir(exist_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     checksums.seal(folder, [path.relative_to(folder).as_posix() for path in files], SERVABLE_SUMS)

@@ -1,4 +1,4 @@
-"""Defines what is served: functions of raw ids, the same for all models."""
+"""Defines the functions that a version serves: of raw ids, the same for all models."""
 
 import shutil
 import tempfile
@@ -27,63 +27,64 @@ from .retrieval import FLOOR, InvertedFile
 from .signatures import INPUTS, LISTS, Outputs, concrete, joined, split_ids
 from .vocabulary import SEPARATOR, VocabularyTable, check_separator
 
-# Most events of an attention map, which is a square: 256 KB for one history.
+# Most events of an attention map. A map of 256 x 256 weights has 256 KB.
 MOST_MAPPED = 256
 
 
 class Servable(tf.Module):
-    """A trained model as functions from ids to ids, made of operations of stock TensorFlow.
+    """A trained model as functions from ids to ids, with operations of stock TensorFlow.
 
-    The latest L known events of a history count. "" is padding; unknown ids are ignored, wherever
-    they are. If a row has neither a known event nor, where the model `uses_user`, a known user, the
-    most popular items are recommended: their score is their share of the training events, and
-    `source` is "popular" instead of "model". Missing items are "", with the lowest float as score.
+    A history counts with its latest L known events. "" is padding. Unknown ids are ignored at any
+    position. A row knows nothing if it has no known event and, if the model `uses_user`, no known
+    user. Then the most popular items are recommended: their score is their share of the training
+    events, and `source` is "popular" instead of "model". Missing items are "" and have the lowest
+    float as score.
 
-    A user without training events (`trained_users` of the model) is an unknown user. Items without
-    training events (`trained_items`) are ignored in a history. They are recommended after all
-    others, in the order of their rows, with the score `UNTRAINED`; an index never finds them.
+    A user without training events (`trained_users` of the model) counts as unknown. An item without
+    training events (`trained_items`) is ignored in a history. Such items are recommended after all
+    others, in the order of their rows, with the score `UNTRAINED`. An index never finds them.
 
-    Signatures, where B is the batch, W the columns of a history (oldest event first) and N the
-    number of items; docs/export.md describes them in full:
+    Signatures, where B is the batch size, W the columns of a history (oldest event first) and N the
+    number of items (docs/export.md describes them in full):
 
-    - serving_default: user_id [B], history [B, W] -> items, scores [B, k] and source [B]; N columns
-      where k is greater.
-    - recommend: also exclude [B, E], allow [B, A] and k [B] -> the same, with as many columns as
-      the greatest k of the batch, and the applied k [B].
+    - serving_default: user_id [B], history [B, W] -> items and scores [B, min(k, N)], source [B].
+    - recommend: also exclude [B, E], allow [B, A] and k [B] -> the same outputs with K columns, the
+      greatest k of the batch, and the applied k [B].
     - score: user_id, history, candidates [B, C] -> scores and known [B, C].
     - embed: user_id, history -> query [B, D']; with a `prior` also prior_items and prior_scores
       [B, P].
-    - embed_items: item [B] -> vector [B, D'] and known [B]; zeros where unknown.
-    - similar: item, by and k [B] -> items and scores [B, k], known [B], the applied by and k [B];
-      with counts also counted_items and counted_scores [B, k]. See `ItemSpace`.
+    - embed_items: item [B] -> vector [B, D'] and known [B]; the vector of an unknown item is zero.
+    - similar: item, by and k [B] -> items and scores [B, K], known [B], the applied by and k [B];
+      with counts also counted_items and counted_scores [B, K]. See `ItemSpace`.
     - recommend_diverse, with `diverse`: also allow_category [B, C], per_category,
       popularity_penalty and diversity [B] -> the outputs of recommend and known_category [B, C].
       See `tfrec_attn.lists.reranking`.
     - describe, with `items`: candidates [B, C] -> description and known [B, C].
     - explain: user_id, history, item [B] -> contribution [B, W] and known [B]; with attention also
-      attention [B, W] and, where L is at most 256, attention_map [B, L, L].
+      attention [B, W] and, if L is at most 256, attention_map [B, L, L].
     - serving_default_joined, recommend_joined and so on: the same with each list of ids as one text
       [B], joined by the separator, and with the output separator [B].
 
     Args:
         model: A `SequenceModel` with vocabularies; it is copied.
-        item_counts: Training events of each item, [N], or its share of them. None: the model ranks
-            the items where nothing is known, too.
-        k: Items that `serving_default` returns.
-        max_k: Most items that `recommend` returns.
-        keep_seen: Whether items of the history may be recommended.
+        item_counts: Training events of each item, or their share, [N]. None: the model also ranks
+            the items for rows that know nothing.
+        k: Number of items that `serving_default` returns (default: 10).
+        max_k: Most items that `recommend` returns (default: 100).
+        keep_seen: Whether to recommend items of the history (default: False).
         index: An `InvertedFile` over the model's item vectors, which proposes the items to rank.
-            None: all items are ranked.
-        separator: Character that joins ids in the joined signatures. No id may contain it.
-        items: (JSON, category) of each item in order, "" for what is not known; or None.
-        diverse: Whether there is a `recommend_diverse`. None: if there are `items`.
-        matrix: Type of the item matrix, "float32" (default), "bfloat16" or "int8". An index needs
-            the first.
+            None (default): all items are ranked.
+        separator: Character that joins ids in the joined signatures (default: the tab). No id may
+            contain it.
+        items: (JSON, category) of each item in order, "" if unknown; or None (default).
+        diverse: Whether to add `recommend_diverse`. None (default) adds it if there are `items`.
+        matrix: Type of the item matrix, "float32" (default), "bfloat16" or "int8". With an index it
+            must be "float32".
 
     Raises:
-        ValueError: If the numbers of items differ, k is below 1, or max_k is below k.
-        ConfigError: If the separator is not one character, or an id of an item contains it; or if
-            the model needs times between events.
+        ValueError: If `item_counts` has not N numbers, k is below 1, or max_k is below k.
+        ConfigError: If the separator is not one character, an id or a category contains it, or the
+            model needs the time since the latest event.
     """
 
     def __init__(
@@ -125,7 +126,7 @@ class Servable(tf.Module):
         self.index, self.separator = index, separator
         self.num_items, self.max_length = model.num_items, model.max_length
         copy, self.item_vectors = with_item_matrix(model, matrix)
-        # Attributes are saved, and with them all functions of a Keras model; a closure is not.
+        # TensorFlow saves attributes, with all functions of a Keras model, but not closures.
         self._model = lambda: copy
         self._related = RelatedItems(copy, self.item_vectors, model.trained_items)
         shares = counts / max(counts.sum(), 1.0)
@@ -157,7 +158,7 @@ class Servable(tf.Module):
             self._users = VocabularyTable(folder / "users.txt", model.num_users, both_ways=False)
         rows = tf.TensorSpec([None], tf.int32), tf.TensorSpec([None, model.max_length], tf.int32)
         ids = INPUTS["user_id"], INPUTS["history"]
-        # One trace of each for all signatures.
+        # All signatures share one trace of each function.
         query = tf.function(self._trace_query, input_signature=rows, autograph=False)
         encode = tf.function(self._trace_encode, input_signature=ids, autograph=False)
         split = tf.function(
@@ -166,7 +167,7 @@ class Servable(tf.Module):
         self._shared = lambda: (query, encode, split)
 
     def signatures(self) -> dict[str, Callable[..., Outputs]]:
-        """Returns a concrete function for each name; the module gets the variables they read."""
+        """Returns the concrete functions by name, and tracks the variables that they read."""
         inputs = {
             self.serving_default: ("user_id", "history"),
             self.recommend: ("user_id", "history", "exclude", "allow", "k"),
@@ -212,7 +213,7 @@ class Servable(tf.Module):
         allow: tf.Tensor,
         k: tf.Tensor,
     ) -> Outputs:
-        """Recommends each row's own k items, without some, or among some."""
+        """Recommends k items a row, without the excluded ones and among the allowed ones."""
         query, rows, fallback = self._encode(user_id, history)
         hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
         k, columns = self._applied(k)
@@ -250,7 +251,7 @@ class Servable(tf.Module):
         popularity_penalty: tf.Tensor,
         diversity: tf.Tensor,
     ) -> Outputs:
-        """Recommends items of some categories, with a cap, a penalty and diversity."""
+        """Recommends items of allowed categories, re-ranked by a cap, a penalty and diversity."""
         query, rows, fallback = self._encode(user_id, history)
         hidden = tf.concat([self._seen(rows), self._items.rows(exclude)], axis=1)
         k, columns = self._applied(k)
@@ -276,7 +277,7 @@ class Servable(tf.Module):
         }
 
     def embed(self, user_id: tf.Tensor, history: tf.Tensor) -> Outputs:
-        """Returns the query vectors, and the prior if there is one."""
+        """Returns the query vectors and, if there is one, the prior."""
         query, _, _ = self._encode(user_id, history)
         if query.prior is None:
             return {"query": query.vectors}
@@ -306,7 +307,7 @@ class Servable(tf.Module):
         return {**result, "scores": scores, "items": items, "by": by}
 
     def explain(self, user_id: tf.Tensor, history: tf.Tensor, item: tf.Tensor) -> Outputs:
-        """Computes what each event contributes to the score of an item, and the attention."""
+        """Returns the contribution of each event to the score of an item, and the attention."""
         rows = self._known(self._items.rows(history))
         events = histories.latest_events(rows, self.max_length + 1)
         features = {"user": self._user_rows(user_id, events), "history": events}
@@ -326,7 +327,7 @@ class Servable(tf.Module):
         return result
 
     def _encode(self, user_id, history):
-        """(`Query`, history as rows [B, W], whether the popular items are recommended [B])."""
+        """(`Query`, rows of the history [B, W], whether to recommend the popular items [B])."""
         return self._shared()[1](user_id, history)
 
     def _trace_encode(self, user_id, history):
@@ -361,12 +362,12 @@ class Servable(tf.Module):
         return rows[:, :0] if self.keep_seen else rows
 
     def _applied(self, k):
-        """(k [B] within what a response can hold, the greatest of them)."""
+        """(k [B] clipped to 0 .. min(max_k, N), the greatest k)."""
         k = tf.clip_by_value(k, 0, min(self.max_k, self.num_items))
         return k, tf.maximum(tf.reduce_max(k), 0)
 
     def _named(self, scores, rows, k):
-        """(scores, ids) [B, K] of the first k [B] rows of each list."""
+        """(scores, ids) [B, K] of lists of K rows, of which each keeps its first k [B]."""
         scores = _first(scores, k)
         return scores, self._items.ids(tf.where(scores > FLOOR, rows, 0))
 
@@ -376,5 +377,5 @@ class Servable(tf.Module):
 
 
 def _first(scores, k):
-    """Scores [B, K] with FLOOR behind the first k [B] of each row."""
+    """Scores [B, K] with FLOOR after the first k [B] of each row."""
     return tf.where(tf.range(tf.shape(scores)[1]) < k[:, tf.newaxis], scores, FLOOR)

@@ -1,4 +1,4 @@
-"""Concrete functions with checked inputs, from which the signatures of a servable are made."""
+"""Makes the signatures of a servable: concrete functions that check the shapes of their inputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,14 +20,14 @@ INPUTS = {
     "popularity_penalty": tf.TensorSpec([None], tf.float32),
     "diversity": tf.TensorSpec([None], tf.float32),
 }
-# Lists of ids, which the joined signatures take as one text a row.
+# Inputs that are lists of ids. The joined signatures take each list as one text a row.
 LISTS = frozenset(["history", "exclude", "allow", "candidates", "allow_category"])
-# Otherwise one long text would make all rows of its batch as long.
+# Most ids of a joined list, because one long text pads all rows of its batch to its length.
 MOST_IDS = 1 << 14
 
 
 def concrete(function: Callable[..., Outputs], names: Sequence[str]) -> Callable[..., Outputs]:
-    """Returns the concrete function of some `INPUTS`, whose rows must be as many."""
+    """Returns the concrete function of the named `INPUTS`, which must have the same batch size."""
     return _concrete(function, {name: INPUTS[name] for name in names})
 
 
@@ -40,10 +40,10 @@ def joined(
     """Returns a concrete function with each list of ids as one text a row.
 
     Args:
-        function: As from `concrete`.
-        names: Its inputs.
-        split: From texts [B] to ids [B, W], as `split_ids`.
-        separator: What joins the ids, which is an output too.
+        function: A concrete function as from `concrete`.
+        names: Names of its inputs.
+        split: Function from texts [B] to ids [B, W], such as `split_ids`.
+        separator: Character that joins the ids. It is an output too.
     """
 
     def of_texts(**inputs):
@@ -56,7 +56,10 @@ def joined(
 
 
 def split_ids(texts: tf.Tensor, separator: str) -> tf.Tensor:
-    """Returns the ids of each text, "" behind those of the shorter ones: string [B] -> [B, W]."""
+    """Splits texts into their ids, of which the last `MOST_IDS` stay: string [B] -> [B, W].
+
+    Shorter rows are padded with "" on the right.
+    """
     ids = tf.strings.split(texts, separator)
     return tf.cond(
         ids.bounding_shape(axis=1) > MOST_IDS, lambda: ids[:, -MOST_IDS:], lambda: ids
@@ -67,8 +70,8 @@ def _concrete(function: Callable[..., Outputs], specs: Mapping[str, tf.TensorSpe
     names = list(specs)
 
     def checked(**inputs):
-        # TensorFlow's C++ session compares no ranks, and a model that does not use users would not
-        # notice a batch of users of another size.
+        # TensorFlow's C++ session does not check ranks, and a model that does not use users works
+        # with another number of users.
         inputs = {name: tf.ensure_shape(value, specs[name].shape) for name, value in inputs.items()}
         rest = {name: _with_rows_of(inputs[names[0]], inputs[name]) for name in names[1:]}
         return function(**{**inputs, **rest})
@@ -77,9 +80,9 @@ def _concrete(function: Callable[..., Outputs], specs: Mapping[str, tf.TensorSpe
 
 
 def _with_rows_of(first, value):
-    """A value that must have as many rows as the first input, [B]."""
+    """The value, with an operation that fails unless it has as many rows as `first`, [B]."""
     if value.dtype == first.dtype and value.shape.rank == 2:
         return tf.concat([first[:, tf.newaxis], value], axis=1)[:, 1:]
-    # TensorFlow removes a reshape that seems to change no shape, but not one to another rank.
+    # A reshape to another rank, because TensorFlow removes one that seems to keep the shape.
     shape = tf.concat([tf.shape(first), tf.shape(value)[1:], [1]], axis=0)
     return tf.squeeze(tf.reshape(value, shape), axis=-1)

@@ -1,6 +1,6 @@
 """Checks that a servable ranks as its run: `python -m tfrec_attn.export.verify`.
 
-It needs neither the code that made the servable nor that of the models.
+It needs neither the code of the export nor that of the models.
 """
 
 import json
@@ -17,8 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 if all metrics are those of the run, 1 if one is not, 2 if the servable or the run cannot
-        be used.
+        Exit status: 0 if the servable ranks as the run, 1 if it does not, 2 if the servable or the
+        run cannot be used.
     """
     parser = Arguments(
         prog=f"python -m {__package__}.verify",

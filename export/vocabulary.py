@@ -11,10 +11,10 @@ SEPARATOR = "\t"
 
 
 class LineTable(tf.Module):
-    """The lines of a text by their numbers 1..N, "" for 0.
+    """The lines of a text file by their numbers 1..N, "" for 0.
 
     Args:
-        path: UTF-8 text. It becomes an asset of the SavedModel.
+        path: UTF-8 text file. It becomes an asset of the SavedModel.
         size: N, the number of lines.
     """
 
@@ -27,7 +27,7 @@ class LineTable(tf.Module):
         self._lines = tf.lookup.StaticHashTable(to_line, default_value="")
 
     def lines(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the lines of rows: int32 [...] -> string [...]."""
+        """Returns lines by their numbers: int32 [...] -> string [...]."""
         return self._lines.lookup(tf.cast(rows, tf.int64) - 1)
 
 
@@ -35,9 +35,9 @@ class VocabularyTable(tf.Module):
     """A two-way table between ids and rows 1..N. Row 0 stands for "" and every unknown id.
 
     Args:
-        path: UTF-8 text with one id a line. It becomes an asset of the SavedModel.
+        path: UTF-8 text file with one id a line. It becomes an asset of the SavedModel.
         size: N, the number of lines.
-        both_ways: Whether `ids` is needed too.
+        both_ways: Whether to support `ids` too (default: True).
     """
 
     def __init__(self, path: str | Path, size: int, both_ways: bool = True):
@@ -51,16 +51,19 @@ class VocabularyTable(tf.Module):
             self._ids = LineTable(path, size)
 
     def rows(self, ids: tf.Tensor) -> tf.Tensor:
-        """Returns the rows of ids: string [...] -> int32 [...], 0 where unknown."""
+        """Returns the rows of ids: string [...] -> int32 [...], 0 if unknown."""
         return tf.cast(self._numbers.lookup(ids), tf.int32) + 1
 
     def ids(self, rows: tf.Tensor) -> tf.Tensor:
-        """Returns the ids of rows: int32 [...] -> string [...], "" where 0."""
+        """Returns the ids of rows: int32 [...] -> string [...], "" for row 0."""
         return self._ids.lines(rows)
 
 
 class _AssetPath(str):
-    """A path that TensorFlow names its tables by; only the last two parts reach the SavedModel."""
+    """A path whose `str` is its last two parts.
+
+    TensorFlow names its tables by `str`, so that a SavedModel does not contain the whole path.
+    """
 
     __slots__ = ()
 
@@ -69,15 +72,15 @@ class _AssetPath(str):
 
 
 def check_separator(separator: str, ids: Iterable[str], what: str = "item") -> None:
-    """Checks that a joined text of ids can be split again.
+    """Checks that a text of joined ids can be split again.
 
     Args:
         separator: One character.
         ids: The ids that are joined.
-        what: What has these ids.
+        what: Kind of the ids in the message (default: "item").
 
     Raises:
-        ConfigError: If it is not one character of Unicode text, or an id contains it.
+        ConfigError: If the separator is not one Unicode character, or an id contains it.
     """
     if len(separator) != 1 or "\ud800" <= separator <= "\udfff":
         raise ConfigError(f"--separator must be one character, but is {shown(separator)}.")

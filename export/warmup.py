@@ -1,4 +1,4 @@
-"""Writes warm-up requests, which TF Serving answers before it puts a version into service."""
+"""Writes warm-up requests, which TF Serving runs before it puts a version into service."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -19,16 +19,17 @@ _BATCH = 8
 def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) -> int:
     """Writes the warm-up file of a SavedModel.
 
-    All requests are run first, because one that fails in TF Serving would fail the load. They name
-    no user, and their histories are the most popular items: histories of 1, 5, 20, 50 and
-    max_length items, in max_length + 1 columns or joined; a batch of several; a history of which
-    nothing is known; and, where the signature has them, several k and an allow list.
+    The requests name no user, and their histories are the most popular items. For each signature
+    there are histories of 1, 5, 20, 50 and max_length items, in max_length + 1 columns or joined; a
+    batch of several histories; an empty history; and, if the signature has these inputs, several k
+    and an allow list. All requests are run before they are written, because TF Serving cannot load
+    a version with a request that fails.
 
     Args:
-        folder: The SavedModel; the file goes into its assets.extra.
+        folder: The SavedModel. The file goes into its assets.extra.
         name: Name of the model in TF Serving.
-        max_length: Latest items of a history that the model uses.
-        max_k: Most items that a response has.
+        max_length: L, the number of latest events that the model uses.
+        max_k: Most items of a response.
 
     Returns:
         Number of requests, at most 150.
@@ -58,11 +59,12 @@ def write_warmup(folder: str | Path, *, name: str, max_length: int, max_k: int) 
 def popular_items(runner: Runner, count: int) -> tuple[list[str], str]:
     """Returns the most popular items of a servable, and the separator that joins ids.
 
-    Requests that travel with a servable are made of these, never of users or histories of the log.
+    The requests that a servable contains consist of these items, never of users or histories of the
+    log.
 
     Args:
-        runner: Of the servable.
-        count: Number of items; there are fewer where the servable returns fewer.
+        runner: Runner of the servable.
+        count: Most items to return. There are fewer if the servable returns fewer.
     """
     empty = {name: [""] for name in ("user_id", "history", "exclude", "allow")}
     response = runner.run("recommend_joined", **empty, k=[count])
@@ -73,7 +75,7 @@ def popular_items(runner: Runner, count: int) -> tuple[list[str], str]:
 def _requests(
     inputs: Sequence[str], items: list[str], max_length: int, max_k: int
 ) -> Iterator[dict]:
-    """Yields requests with all inputs that a signature may have, lists of ids as lists."""
+    """Yields requests with all `INPUTS`, where a list of ids is a list."""
     lengths = cutoffs = [1]
     if "history" in inputs:
         lengths = sorted({min(length, max_length) for length in (*LENGTHS, max_length)})
@@ -112,7 +114,7 @@ def _request(histories: list[list[str]], items: list[str], max_length: int, k: i
 
 
 def _array(values: list, tensor: Tensor, separator: str) -> np.ndarray:
-    """An input as the signature takes it; joined lists are one text a row, without padding."""
+    """Converts an input for a signature. A joined list is one text a row, without padding."""
     if len(tensor.shape) == 1 and isinstance(values[0], list):
         values = [separator.join(one for one in row if one) for row in values]
     return np.asarray(values, tensor.dtype.as_numpy_dtype)

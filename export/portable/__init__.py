@@ -1,1 +1,1 @@
-"""Exports a run for programs without TensorFlow: as ONNX or LiteRT, with a small runner."""
+"""Exports a run as ONNX or LiteRT, with a small runner, for programs without TensorFlow."""

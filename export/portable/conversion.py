@@ -1,4 +1,4 @@
-"""Converts an encoder to a file of ONNX or LiteRT; each needs its extra."""
+"""Converts an encoder to ONNX or LiteRT. Each format needs the extra of the same name."""
 
 import logging
 import re
@@ -12,25 +12,25 @@ from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.runtime.process import capture_stderr
 
 _OPSET = 18
-# Files of both formats are messages of less than 2 GB.
+# A file of either format must be smaller than 2 GB.
 _MOST_BYTES = 2_000_000_000
 
 
 class Encoder(tf.Module):
-    """The queries of a model, of numbers of items and users.
+    """The part of a model that computes queries from item and user numbers.
 
-    The inputs are `history` int32 [B, L], items 1..N, latest last, 0 is padding on the left; and,
-    if the model uses users, `user` int32 [B], 0 is unknown. The outputs are `query` float32 [B, D']
-    and, with a prior, `prior_items` int32 [B, P] and `prior_scores` float32 [B, P], which add to
-    the scores of these items; 0 is padding.
+    Inputs are `history` int32 [B, L], items 1..N with the latest last and 0 for padding on the
+    left, and, if the model uses users, `user` int32 [B], 0 if unknown. Outputs are `query` float32
+    [B, D'] and, with a prior, `prior_items` int32 [B, P], 0 for padding, and `prior_scores` float32
+    [B, P]. These are added to the scores of the items.
 
     Args:
-        model: As `with_item_matrix` copies it.
-        batch: B. None: any.
+        model: A model as from `with_item_matrix`.
+        batch: B. None (default): any.
 
     Attributes:
-        specs: The inputs by name.
-        function: From the inputs to the outputs, a `tf.function`.
+        specs: Specs of the inputs by name.
+        function: `tf.function` from the inputs to the outputs.
     """
 
     def __init__(self, model: SequenceModel, batch: int | None = None):
@@ -40,7 +40,7 @@ class Encoder(tf.Module):
             self.specs["user"] = tf.TensorSpec([batch], tf.int32, "user")
 
         def encode(history, user=None):
-            # A model that uses no users may take the number of rows from them.
+            # A model that does not use users may still read the batch size from them.
             user = tf.zeros_like(history[:, 0]) if user is None else user
             features = {"user": user, "history": history}
             outputs, prior = {"query": model.query_vectors(features)}, model.prior(features)
@@ -54,19 +54,24 @@ class Encoder(tf.Module):
         self._variables = list(self.concrete().variables)
 
     def concrete(self):
-        """Returns the concrete function."""
+        """Returns the concrete function of `function`."""
         return self.function.get_concrete_function()
 
     def bytes(self) -> int:
-        """Returns the size of the weights."""
+        """Returns the size of the weights in bytes."""
         return sum(one.dtype.size * one.shape.num_elements() for one in self._variables)
 
 
 def convert(model: SequenceModel, form: str) -> bytes:
-    """Returns the encoder of a model as a file of "onnx", for any batch, or "litert", for one row.
+    """Converts the encoder of a model to the content of a file.
+
+    Args:
+        model: A model as from `with_item_matrix`.
+        form: "onnx", for batches of any size, or "litert", for one row.
 
     Raises:
-        ConfigError: If the converter does not hold for the model.
+        ConfigError: If the converter does not support an operation of the model, or the weights are
+            too large for a file.
     """
     encoder = Encoder(model, batch=1 if form == "litert" else None)
     if encoder.bytes() > _MOST_BYTES:
@@ -83,7 +88,7 @@ def _to_onnx(encoder: Encoder, name: str) -> bytes:
     import tf2onnx
 
     _register_operations()
-    # It logs what it does not know, and converts the rest.
+    # tf2onnx logs unknown operations and goes on. The check below reports them.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     with capture_stderr():
         converted, _ = tf2onnx.convert.from_function(
@@ -96,7 +101,7 @@ def _to_onnx(encoder: Encoder, name: str) -> bytes:
 
 
 def _register_operations() -> None:
-    """Adds what tf2onnx lacks, or converts to something else."""
+    """Adds operations that tf2onnx does not convert, or converts differently."""
     import numpy as np
     import onnx
     from tf2onnx.handler import tf_op
@@ -104,7 +109,7 @@ def _register_operations() -> None:
 
     @tf_op("ScatterNd", onnx_op="ScatterND")
     class _Scatter:
-        """The values of equal indices are added up, where tf2onnx keeps one of them."""
+        """Adds the values of equal indices. The handler of tf2onnx keeps one of them."""
 
         @classmethod
         def version_16(cls, ctx, node, **kwargs):
@@ -113,7 +118,7 @@ def _register_operations() -> None:
 
     @tf_op("UnsortedSegmentSum", onnx_op="ScatterND")
     class _SegmentSum:
-        """Sums of numbers by segment, for which tf2onnx makes a table of segments and numbers."""
+        """Sums numbers by segment. The handler of tf2onnx makes a table of segments by numbers."""
 
         @classmethod
         def version_16(cls, ctx, node, **kwargs):
@@ -156,7 +161,7 @@ def _to_litert(encoder: Encoder, name: str) -> bytes:
             try:
                 return converter.convert()
             except Exception as error:
-                # Raised in here, it would print the messages of the compiler.
+                # Raised in this block, the error would print the messages of the compiler.
                 failure = error
     unknown = sorted(set(re.findall(r"'tf\.(\w+)' op", str(failure))))
     raise _refusal(name, "litert", unknown, first_line(failure))

@@ -1,4 +1,4 @@
-"""The formats of a version, and what each needs."""
+"""The formats of a version, and the packages that each needs."""
 
 import importlib.util
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 from tfrec_attn.errors import ConfigError
 
 SAVED_MODEL = "savedmodel"
-# The file by which a version is known.
+# The file that shows the format of a version.
 FILES = {SAVED_MODEL: "saved_model.pb", "onnx": "model.onnx", "litert": "model.tflite"}
-# What converts a format and runs it; the extra has the name of the format.
+# Packages that convert and run a format. The extra has the name of the format.
 _PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
 
 def check_packages(form: str) -> None:
-    """Checks that the packages of a format are there.
+    """Checks that the packages of a format are installed.
 
     Raises:
-        ConfigError: If one is missing.
+        ConfigError: If a package is missing.
     """
     missing = [one for one in _PACKAGES.get(form, ()) if importlib.util.find_spec(one) is None]
     if missing:
@@ -27,10 +27,10 @@ def check_packages(form: str) -> None:
 
 
 def check_versions(base: Path, form: str) -> None:
-    """Checks that the versions in a folder have a format.
+    """Checks that all versions in a folder have the same format.
 
     Raises:
-        ConfigError: If one has another one.
+        ConfigError: If a version has another format than `form`.
     """
     for other, file in FILES.items():
         found = next(base.glob(f"[1-9]*/{file}"), None)

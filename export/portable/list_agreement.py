@@ -14,26 +14,26 @@ from ..signatures import concrete
 from .recommender import Recommender
 
 _K = 10
-# Relative to the greatest score of a list: what rounding may change.
+# The largest rounding error, relative to the greatest score of a list.
 _ROUNDING = 1e-4
 
 List = dict[str, float]
 
 
 def check_lists(folder: Path, servable: Servable, histories: list[tuple[str, list[str]]]) -> str:
-    """Compares the lists of 10 items of a folder with those of a SavedModel.
+    """Compares the lists of 10 items of a portable model with those of a SavedModel.
 
     Args:
-        folder: As `write_portable` fills it.
-        servable: What the SavedModel is made of.
-        histories: Users and histories. An empty history and one of unknown ids come in addition.
+        folder: Folder that `write_portable` has written.
+        servable: The functions of the SavedModel.
+        histories: (user, history) pairs. An empty history and one of unknown ids are added.
 
     Returns:
-        A line about what was compared.
+        A line about the comparison.
 
     Raises:
-        ConfigError: If a list differs by more than the order of items whose scores are equal up to
-            rounding.
+        ConfigError: If a list differs. Items whose scores are equal up to rounding may have another
+            order.
     """
     with capture_stderr():
         recommender = Recommender.from_folder(folder)
@@ -53,7 +53,12 @@ def check_lists(folder: Path, servable: Servable, histories: list[tuple[str, lis
 
 
 def difference_of(expected: tuple[List, str], found: tuple[List, str]) -> str | None:
-    """Returns what differs in two lists of scores by item, with their sources, or None."""
+    """Returns the first difference between two lists, or None.
+
+    Args:
+        expected: (score of each item, source) of the SavedModel.
+        found: (score of each item, source) of the portable model.
+    """
     (there, source), (here, other) = expected, found
     if source != other:
         return f"the source is {other} instead of {source}"
@@ -62,7 +67,7 @@ def difference_of(expected: tuple[List, str], found: tuple[List, str]) -> str | 
     slack = _ROUNDING * max((abs(one) for one in there.values() if one > UNTRAINED), default=0.0)
     least = min(there.values(), default=0.0)
     for item in (*there, *here):
-        # An item that only one of them has must be as good as the last.
+        # An item that only one list has must be as good as the last item of the other.
         one, two = there.get(item, least), here.get(item, least)
         if not abs(one - two) <= slack:
             return f"{shown(item)} has the score {two:.6g} instead of {one:.6g}"

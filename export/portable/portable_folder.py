@@ -44,24 +44,23 @@ def write_portable(
     histories: list[tuple[str, list[str]]],
     about: dict,
 ) -> str:
-    """Fills the folder of a version.
+    """Writes all files of a version, and compares its lists with those of the SavedModel.
 
     Args:
         folder: An empty folder.
         model: A model with vocabularies.
-        counts: Training events of each item, [N].
-        histories: Users and histories whose lists are compared with those of the SavedModel.
-        about: What model.json says beside what the model says: "format", "name", "version", "model"
-            and "keep_seen".
+        counts: Number of training events of each item, [N].
+        histories: (user, history) pairs whose lists are compared.
+        about: "format", "name", "version", "model" and "keep_seen" for model.json, to which this
+            function adds what the model says.
 
     Returns:
         A line about the comparison.
 
     Raises:
-        ConfigError: If the model cannot be exported, the converter does not hold for it, or a list
-            is another one.
+        ConfigError: If the model cannot be exported or converted, or a list differs.
     """
-    # It refuses what cannot be served, and has the shares and the trained items.
+    # A `Servable` rejects models that cannot be served, and computes the popularity.
     servable = Servable(model, counts, keep_seen=about["keep_seen"])
     copy, vectors = with_item_matrix(model)
     file = folder / FILES[about["format"]]
@@ -81,13 +80,13 @@ def _write_ids(folder: Path, model: SequenceModel) -> None:
     model.item_vocabulary.save(folder / "items.txt")
     if model.uses_user:
         users, trained = model.user_vocabulary.ids(), model.trained_users
-        # A user without training events is an unknown one.
+        # A user without training events counts as unknown.
         kept = users if trained is None else np.where(trained, np.array(users, object), "")
         (folder / "users.txt").write_bytes("".join(f"{one}\n" for one in kept).encode("utf-8"))
 
 
 def _described(model: SequenceModel) -> dict:
-    """What the runner and its readers have to know of a model."""
+    """The facts about a model that the runner and readers of model.json need."""
     has_counts = model.transition_prior is not None
     has_prior = has_counts or type(model).prior is not SequenceModel.prior
     return {

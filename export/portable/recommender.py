@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Integers by name -> arrays by name.
+# Takes integer arrays by name, returns arrays by name.
 Encode = Callable[..., dict[str, np.ndarray]]
 
 
@@ -28,9 +28,9 @@ class Recommendation(NamedTuple):
     """The best items for a history.
 
     Attributes:
-        items: Their ids, best first.
-        scores: Their scores.
-        source: "model", or "popular" where nothing is known of the request.
+        items: Ids of the items, best first.
+        scores: Scores of the items.
+        source: "model", or "popular" if nothing in the request is known.
     """
 
     items: list[str]
@@ -44,14 +44,16 @@ class Recommender:
     score(j) = query(history) . vector of j, plus the prior of j if the model has one
 
     Args:
-        encode: Function of `history` int32 [1, L], and `user` int32 [1] if the model uses users,
-            with the outputs `query` [1, D'] and, with a prior, `prior_items` and `prior_scores`
-            [1, P]. Items and users are the lines of their files from 1; 0 is none.
-        items: Ids of the items, [N].
-        vectors: Float32 [N, D'].
-        popularity: Share of the training events, float32 [N]; negative for an item without any.
-        about: What model.json says.
-        users: Ids of the users that training has touched, "" for the others; or none.
+        encode: Function of `history` int32 [1, L] and, if the model uses users, `user` int32 [1].
+            It returns `query` [1, D'] and, with a prior, `prior_items` and `prior_scores` [1, P].
+            Items and users are numbered from 1 in the order of `items` and `users`; 0 is none.
+        items: Ids of the items, N.
+        vectors: Vectors of the items, float32 [N, D'].
+        popularity: Share of the training events of each item, float32 [N]; negative for an item
+            without training events.
+        about: The content of model.json.
+        users: Ids of the users, "" for a user without training events. Empty (default) for a model
+            that does not use users.
     """
 
     def __init__(
@@ -70,10 +72,11 @@ class Recommender:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "Recommender":
-        """Returns the model of a folder.
+        """Loads a model from the folder of a version.
 
         Raises:
-            ValueError: If the folder holds no such model, or its files do not belong together.
+            ValueError: If the folder holds no model in ONNX or LiteRT, or its files do not belong
+                together.
             ImportError: If the package of the format is missing.
         """
         folder = Path(folder)
@@ -88,7 +91,7 @@ class Recommender:
             result._check()
         except ImportError:
             raise
-        # The packages of the formats have exceptions of their own.
+        # The packages of the formats raise exceptions of their own.
         except Exception as error:
             reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
             raise ValueError(
@@ -103,13 +106,13 @@ class Recommender:
         """Returns the k best items for a history.
 
         Args:
-            history: Ids of items, oldest first. Unknown ids are left out.
-            k: Number of items; fewer come back where fewer are left.
-            user: Id of the user; "" or an unknown id is an unknown user.
-            exclude: Ids of items that are not wanted.
+            history: Ids of items, oldest first. Unknown ids are ignored.
+            k: Most items to return (default: 10). Fewer are returned if fewer are left.
+            user: Id of the user. "" (default) and an unknown id mean an unknown user.
+            exclude: Ids of items to leave out.
 
         Raises:
-            ValueError: If k is below 1, or a list of ids is a text.
+            ValueError: If `k` is not an integer of at least 1, or a list of ids is a text.
         """
         if not isinstance(k, (int, np.integer)) or k < 1:
             raise ValueError(f"k must be an integer of at least 1, but is {k!r}.")
@@ -120,7 +123,7 @@ class Recommender:
         if not self._about["keep_seen"]:
             is_left[seen - 1] = False
         left = np.flatnonzero(is_left)
-        # All items that may be among the best, in their order, which decides between equals.
+        # Keeps all items that can be among the best. Their order decides between equal scores.
         values = scores[left]
         if k < len(left):
             least = np.partition(values, -k)[-k]
@@ -129,11 +132,11 @@ class Recommender:
         return Recommendation([self.items[one] for one in best], scores[best].tolist(), source)
 
     def scores(self, history: np.ndarray, user: int = 0) -> tuple[np.ndarray, str]:
-        """Returns the scores of all items, float32 [N], and their source.
+        """Returns the scores of all items, [N], and their source, "model" or "popular".
 
         Args:
-            history: Items 1..N, oldest first, int [W].
-            user: 1..M, or 0.
+            history: Item numbers 1..N, oldest first, int [W].
+            user: User number from 1. 0 (default) is an unknown user.
         """
         untrained = self.popularity < 0
         events = history[~untrained[history - 1]]
@@ -143,11 +146,16 @@ class Recommender:
         scores = self.vectors @ query
         listed = prior_items > 0
         np.add.at(scores, prior_items[listed] - 1, prior_scores[listed])
-        # They come last, in their order.
+        # Items without training events come last, in their order.
         return np.where(untrained, self.popularity, scores), "model"
 
     def query(self, events: np.ndarray, user: int = 0) -> tuple[np.ndarray, ...]:
-        """Returns the query [D'], and items [P] with their priors [P]; item 0 is padding."""
+        """Returns the query [D'], and the items and scores of the prior [P]; item 0 is padding.
+
+        Args:
+            events: Item numbers 1..N, oldest first, int [W].
+            user: User number from 1. 0 (default) is an unknown user.
+        """
         length = self._about["max_length"]
         latest = events[max(len(events) - length, 0) :]
         history = np.zeros((1, length), np.int32)
@@ -203,7 +211,7 @@ _ENCODERS = {"onnx": _onnx, "litert": _litert}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the best items for a history as JSON; returns 0, or 2 for what cannot be used."""
+    """Prints the best items for a history as JSON; returns 0, or 2 if an input cannot be used."""
     parser = argparse.ArgumentParser(description="Recommends items with an exported model.")
     here = Path(__file__).parent
     parser.add_argument("folder", nargs="?", default=here, help="of the model (default: this one)")
