@@ -1,4 +1,4 @@
-"""Clients of exported models, a local server with the protocol of TF Serving, and checks.
+"""Clients of served models, a local server with the protocol of TF Serving, and checks.
 
-This is also the package `tfrec_attn.serving`; see `export/__init__.py`.
+A link makes this folder the package `tfrec_attn.serving` too; see `export/__init__.py`.
 """

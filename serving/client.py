@@ -24,7 +24,7 @@ from .clients.base_client import BaseClient
 from .clients.responses import ClientError, Explanation, Recommendations, SimilarItems
 
 _RERANKING = ("allow_category", "per_category", "popularity_penalty", "diversity")
-# Method of a client -> the options that it takes.
+# The options that each method of a client takes as arguments.
 _ARGUMENTS = {
     "recommend": ("history", "user", "k", "exclude", "allow", *_RERANKING),
     "similar": ("item", "k", "by"),
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 with a response, 1 if no server answers in time, 2 for an invalid request.
+        Exit status: 0 with a response, 1 if no server responds in time, 2 for an invalid request.
     """
     parsed = client_parser(f"python -m {__package__}.client").parse_args(arguments)
     try:
@@ -82,7 +82,7 @@ def _ask(client: BaseClient, parsed: argparse.Namespace):
 
 
 def _compare(response: Recommendations, other: Recommendations, parsed) -> int:
-    """Writes the lists of two models."""
+    """Writes the comparison of the lists of two models."""
     for note in dict.fromkeys([*_notes(response, parsed), *_notes(other, parsed)]):
         sys.stderr.write(f"note: {note}\n")
     names = str(ModelReference(parsed.model, parsed.version, parsed.label)), str(parsed.against)
@@ -96,12 +96,12 @@ def _compare(response: Recommendations, other: Recommendations, parsed) -> int:
 
 
 def _titles(client: BaseClient, items: Sequence[str]) -> dict[str, str]:
-    """Returns the titles of items, of a model that was trained with an items file."""
+    """The titles of items; {} if the model was exported without an items file."""
     items = list(dict.fromkeys(items))
     try:
         described = client.describe(items) if items else []
     except ClientError:
-        # A model without such a signature.
+        # The model does not have the signature.
         return {}
     pairs = zip(items, (one.get("title") for one in described), strict=True)
     return {item: shorten(title) for item, title in pairs if title}
@@ -119,7 +119,7 @@ def _notes(response, parsed: argparse.Namespace) -> list[str]:
 
 
 def _plain(response, parsed: argparse.Namespace) -> dict:
-    """The response as a dict for JSON."""
+    """Converts a response to a dictionary for JSON."""
     if dataclasses.is_dataclass(response):
         return dataclasses.asdict(response)
     if parsed.signature == "embed":

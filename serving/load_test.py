@@ -19,7 +19,7 @@ from .checks.load_measurement import Limits, closed_loop, open_loop
 from .cli.packages import importing
 from .cli.shared_options import add_target, add_version
 
-# Limits of the options.
+# Largest values of the options.
 _MAX = {
     "seconds": 3600,
     "requests": 1_000_000,
@@ -29,7 +29,7 @@ _MAX = {
 }
 _SECONDS, _CLIENTS, _CONNECTIONS, _DIFFERENT = 10, 16, 4, 1000
 _TOOL = "tfrec-attn load test"
-_BEGINNING = f'{{\n  "tool": "{_TOOL}"'  # of the files with figures
+_BEGINNING = f'{{\n  "tool": "{_TOOL}"'  # of the files that --json writes
 
 
 @reporting(ValueError)
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 if every request was answered, 1 if one was not, 2 for invalid options.
+        Exit status: 0 if all requests succeeded, 1 if a request failed, 2 for invalid options.
     """
     parsed = _parser().parse_args(arguments)
     _check(parsed)
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def is_loopback(target: str) -> bool:
-    """Whether a target is on this machine: localhost, a loopback address, or a Unix socket."""
+    """Returns whether a target is localhost, a loopback address or a Unix socket."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
     host = (
@@ -164,7 +164,7 @@ def _measure(parsed: argparse.Namespace) -> dict:
     connections = parsed.connections or (1 if parsed.rate else min(clients, _CONNECTIONS))
     with load_target.LoadTarget(parsed.target, requests, parsed.timeout, connections) as target:
         target.connect()
-        # A collection that visits all objects of TensorFlow takes as long as some requests.
+        # Garbage collection of all objects of TensorFlow takes as long as several requests.
         gc.collect()
         gc.freeze()
         if parsed.rate:

@@ -21,12 +21,12 @@ _EPILOG = (
     "In production use TensorFlow Serving, whose protocol it speaks."
 )
 _REQUEST_BYTES = 4 << 20
-# The number of values limits responses; the ids in them can be long.
+# Large, because the model limits the number of ids in a response, but not their lengths.
 _RESPONSE_BYTES = 64 << 20
 _STATUS_WORKERS = 32
 _SIGNAL_SECONDS = 0.5
-# "" is the whole server. The names are literals because model_service_pb2 of tensorflow-serving-api
-# 2.16 does not load with its protobuf.
+# Services of the health protocol; "" is the whole server. The names are literals, because
+# model_service_pb2 of tensorflow-serving-api 2.16 cannot be imported with its protobuf.
 _SERVICES = ("", "tensorflow.serving.ModelService", "tensorflow.serving.PredictionService")
 
 
@@ -35,15 +35,15 @@ class LocalServer:
 
     Args:
         store: A `ModelStore`. The server starts and stops it.
-        host: Address to listen on.
-        port: Port of gRPC; 0 takes a free one.
-        rest_port: Port of HTTP; 0 takes a free one, None disables HTTP.
-        workers: Most gRPC calls at a time. More calls are refused with RESOURCE_EXHAUSTED.
-        allowed_hosts: Host names of HTTP requests, besides those of loopback and `host`.
-        users: A `UserLog` whose histories the page can show, or None.
+        host: Address to listen on (default: 127.0.0.1).
+        port: Port of gRPC (default: 8500). 0 takes a free one.
+        rest_port: Port of HTTP (default: 8501). 0 takes a free one, None disables HTTP.
+        workers: Most concurrent gRPC calls (default: 384). More calls fail with RESOURCE_EXHAUSTED.
+        allowed_hosts: Host names that HTTP requests may have, besides those of loopback and `host`.
+        users: A `UserLog` whose histories the page can show, or None (default).
 
     Attributes:
-        grpc_port, rest_port: The ports, once the server has started.
+        grpc_port, rest_port: Ports of the server after `start`.
     """
 
     def __init__(
@@ -64,10 +64,10 @@ class LocalServer:
         self._in_flight = None
 
     def start(self) -> None:
-        """Loads the models, then listens.
+        """Loads the models, then accepts requests.
 
         Raises:
-            OSError: If a port is in use.
+            OSError: If a port is in use or the address is not of this machine.
         """
         self._bind()
         self.store.start()
@@ -81,15 +81,15 @@ class LocalServer:
         self.store.on_change(self._show_health)
 
     def stop(self, grace: float = 10.0) -> bool:
-        """Refuses new requests, answers those in flight, and closes the models.
+        """Rejects new requests, completes those in flight, and closes the models.
 
-        New calls end with UNAVAILABLE, which clients retry, and new HTTP requests with 503.
+        New gRPC calls fail with UNAVAILABLE, which clients retry, and new HTTP requests with 503.
 
         Args:
-            grace: Seconds to wait for the requests in flight.
+            grace: Most seconds to wait for the requests in flight (default: 10).
 
         Returns:
-            Whether all requests in flight were answered in this time.
+            Whether all requests in flight were completed in this time.
         """
         if self._grpc is None:
             return True
@@ -117,7 +117,7 @@ class LocalServer:
         options = [
             ("grpc.max_receive_message_length", _REQUEST_BYTES),
             ("grpc.max_send_message_length", _RESPONSE_BYTES),
-            # Two servers on one port would share its clients.
+            # Otherwise two servers can listen on one port and share its clients.
             ("grpc.so_reuseport", 0),
         ]
         self._grpc = grpc.server(
@@ -171,11 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 after SIGTERM or SIGINT, 1 for histories that cannot be read to their end, 2 for options
-        or models that cannot be served.
+        Exit status: 0 after SIGTERM or SIGINT, 1 if the file of histories cannot be read to its
+        end, 2 if options are invalid or a model cannot be served.
     """
     parsed = option_parser(f"python -m {__package__}.local_server", _EPILOG).parse_args(arguments)
-    # gRPC logs a line when its listening socket is shut down, as `LocalServer.stop` does.
+    # Otherwise gRPC logs a line when `LocalServer.stop` shuts down its listening socket.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         server = _server(parsed)
@@ -192,16 +192,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if problem:
         server.stop(0)
         return fail(ConfigError(problem))
-    # A collection that visits all objects of TensorFlow takes as long as 100 requests.
+    # Garbage collection of all objects of TensorFlow takes as long as 100 requests.
     gc.collect()
     gc.freeze()
     sys.stdout.write(_listening(server, parsed.host))
     sys.stdout.flush()
-    # The kernel can give a signal to another thread, which does not wake this one.
+    # The kernel can deliver a signal to another thread, which does not wake this one.
     while not ended.wait(_SIGNAL_SECONDS):
         pass
     if not server.stop(parsed.grace):
-        # A regular exit waits for threads that still run a request.
+        # A regular exit would wait for threads that still run a request.
         os._exit(0)
     return 0
 
@@ -239,7 +239,7 @@ def _users(path: str | None, servable: str):
 
 
 def _problem(store) -> str | None:
-    """A model without a served version, or a label of a version that is not served."""
+    """A sentence about a model without a served version or a label without one, or None."""
     for name in store.names():
         served = store.available(name)
         if not served:

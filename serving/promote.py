@@ -26,8 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 if both labels are on the version of canary, 1 if a limit or the server prevents it, 2 for
-        invalid files or options.
+        Exit status: 0 if stable now has the version of canary, 1 if a limit or the server prevents
+        it, 2 for invalid files or options.
     """
     parsed = _parser().parse_args(arguments)
     with importing(stubs_alone=True):
@@ -53,7 +53,7 @@ def _promote(parsed) -> int:
     if problem := problem_of(rows, CANARY):
         sys.stderr.write(f"error: {problem}; stable stays at version {old}.\n")
         return 1
-    # A file with this label records the version to roll back to.
+    # If the file has the label previous, the old version is kept there for a rollback.
     labelled.move({STABLE: new, **({PREVIOUS: old} if PREVIOUS in labelled.file.labels else {})})
     if not parsed.json:
         sys.stdout.write(f"stable moved from version {old} to {new}.\n")
@@ -61,7 +61,7 @@ def _promote(parsed) -> int:
 
 
 def _judged(parsed, requests, limits) -> list:
-    """The measures of both labels, after the same requests to both."""
+    """Sends the same requests to both labels, and returns the measures of both."""
     from .clients.grpc_client import GrpcClient
 
     ask = functools.partial(GrpcClient, parsed.target, parsed.model, timeout=_SECONDS, retries=0)

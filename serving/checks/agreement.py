@@ -1,4 +1,4 @@
-"""Compares the metrics of a run with those of its model on a server."""
+"""Compares the metrics of a run with those of its served model."""
 
 import functools
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from ..clients.rest_client import RestClient
 
 TOLERANCE = 1e-6
 _SECONDS = 60.0
-# Most ids of an input, of which a server may limit the number.
+# Most ids of an input, because a server can limit their number.
 _ELEMENTS = 1 << 15
 _AT_ONCE = 8
 
@@ -46,28 +46,40 @@ def compare(
     approximate: bool = False,
     tolerance: float = TOLERANCE,
 ) -> dict:
-    """Replays the held-out events of a run on a server, and computes the metrics of the run again.
+    """Replays the held-out events of a run on a server, and computes the metrics again.
+
+    A way is a protocol, gRPC or REST, with requests in batches or one by one.
 
     Args:
-        target: HOST:PORT of gRPC.
-        rest: URL of REST; None skips it.
+        target: HOST:PORT of the gRPC server.
+        rest: URL of the REST server. None skips REST.
         model: Name of the model.
         run: Run directory of the model.
-        split: "test" or "valid".
-        limit: Number of events whose lists are requested, all by default. The vectors always rank
-            all events.
-        rows: Most rows of a request, at most max_batch_size of the server.
-        approximate: Whether the lists come from an index and need not be exact.
-        tolerance: Largest difference of a metric by vectors. Default 1e-6.
+        split: "test" (default) or "valid".
+        limit: Number of events whose lists are requested. None (default) takes all. The vectors
+            always rank all events.
+        rows: Most rows of a request (default: 32), at most max_batch_size of the server.
+        approximate: Whether the lists come from an index, so that they are not compared (default:
+            False).
+        tolerance: Largest allowed difference of a metric by vectors (default: 1e-6).
 
     Returns:
-        {"events", "repeats", "metrics": {name: {"run", "vectors", WAY: ...}}, "ways": {WAY:
-        {"events", "k", "keeps_seen"}}, "close", "tolerance", "difference"}. A metric by vectors
-        covers all events; that of a WAY covers its lists, and is None if they are too short.
-        "difference" is a sentence about the first difference, or None.
+        A dictionary with these keys:
+
+        - "events": Number of held-out events.
+        - "repeats": The run's rule for items of the history, "exclude" or "include".
+        - "metrics": For each metric its value by "run", by "vectors" over all events, by "vectors,
+          same events" over the events of the lists, and by the lists of each way. The last is None
+          if the lists are too short.
+        - "ways": For each way {"events", "k", "keeps_seen"} of its lists.
+        - "close": Number of targets with another item's score within rounding.
+        - "tolerance": As given.
+        - "difference": A sentence about the first difference, or None.
 
     Raises:
-        ConfigError, ClientError, ValueError: If the run, the server or an argument cannot be used.
+        ConfigError: If the run cannot be used.
+        ClientError: If a request fails.
+        ValueError: If an argument is invalid.
     """
     if rest is not None and not rest.startswith("http://"):
         raise ValueError(f"--rest must be http://HOST:PORT, but is {rest!r}.")
@@ -101,7 +113,7 @@ def compare(
             "vectors, same events": mean(name, same),
         }
         for way, ranks in listed.items():
-            # Items within rounding of the target may come in any order.
+            # Items whose scores equal the target's up to rounding can be in any order.
             ranks = np.where(ranking.agrees(ranks, longest), same, ranks)
             metrics[name][way] = mean(name, ranks) if 0 < cutoff(name) <= longest else None
     report = {
@@ -117,7 +129,7 @@ def compare(
 
 
 def _ways(target, rest, model, rows, longest):
-    """Yields (name, (events, k) -> lists) of each way to ask."""
+    """Yields (name, function from (events, k) to lists) for each way to send requests."""
     options = {"timeout": _SECONDS, "max_history": max(longest, 1)}
     clients = {"gRPC": GrpcClient(target, model, **options)}
     if rest is not None:
@@ -163,7 +175,7 @@ def _difference(report: dict, ways: Sequence[str], tolerance: float) -> str | No
 
 
 def _rule(report: dict, way: str) -> str:
-    """What to do if the lists follow another rule than the run for items of the history."""
+    """The remedy if lists and run have different rules for items of the history, else ""."""
     keeps, repeats = report["ways"][way]["keeps_seen"], report["repeats"]
     if keeps == (repeats == "include"):
         return ""
@@ -176,12 +188,12 @@ def _rule(report: dict, way: str) -> str:
 
 
 def rows_of(events: pl.DataFrame, rows: int) -> int:
-    """Returns how many events, at most `rows`, fit into a request whatever their histories."""
+    """Returns the number of events, at most `rows`, that fit into any request."""
     return max(1, min(rows, _ELEMENTS // (events["history"].list.len().max() + 1)))
 
 
 def ask_in_batches(predict: Predict, events: pl.DataFrame, k: int, rows: int) -> list[list[str]]:
-    """Returns the k best items of each event, with up to `rows` events in a request."""
+    """Returns the k best items of each event, with at most `rows` events in a request."""
     lists = []
     for some in events.iter_slices(rows_of(events, rows)):
         histories = some["history"].to_list()
@@ -193,14 +205,14 @@ def ask_in_batches(predict: Predict, events: pl.DataFrame, k: int, rows: int) ->
 
 
 def ask_one_by_one(client: BaseClient, events: pl.DataFrame, k: int) -> list[list[str]]:
-    """Returns the k best items of each event, with one event in a request and eight threads."""
+    """Returns the k best items of each event, with one event in a request, on eight threads."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         answers = pool.map(lambda row: client.recommend(row[1], row[0], k=k), events.rows())
         return [answer.items for answer in answers]
 
 
 def keep_seen(lists: list[list[str]], events: pl.DataFrame) -> bool:
-    """Returns whether a list has an item of its history."""
+    """Returns whether any list has an item of its history."""
     histories = events["history"].to_list()
     return any(
         not set(items).isdisjoint(history) for items, history in zip(lists, histories, strict=True)

@@ -1,4 +1,4 @@
-"""The limits that a new version, the canary, must meet to replace the old one."""
+"""The limits that a new version, the canary, must meet to replace the old version."""
 
 import contextlib
 import dataclasses
@@ -16,18 +16,19 @@ from .paired_replay import Replayed, empty_share, error_share, mean_overlap, pop
 
 @dataclasses.dataclass(frozen=True)
 class CanaryLimits:
-    """Limits on the responses of a new version. A file must give all of them.
+    """Limits on the responses of a new version. A file of limits must have all of them.
 
-    Args:
+    Attributes:
         requests: Most held-out events that are replayed.
         k: Number of items of a request.
-        min_overlap: Mean share of items that both versions recommend, 0 to 1.
-        max_popular_share: Share of responses with popular items, because nothing of the history is
-            known, 0 to 1.
-        max_empty_share: Share of responses without items, 0 to 1.
-        max_error_share: Share of requests that are not answered, 0 to 1.
-        max_p50_ms, max_p99_ms: Percentiles of the latency in milliseconds.
-        max_p99_ratio: Ratio of the p99 of the new version to that of the old one.
+        min_overlap: Least mean share of items that both versions recommend, 0 to 1.
+        max_popular_share: Largest share of responses with popular items, where nothing of the
+            request is known, 0 to 1.
+        max_empty_share: Largest share of responses without items, 0 to 1.
+        max_error_share: Largest share of requests that fail, 0 to 1.
+        max_p50_ms: Largest median latency in milliseconds.
+        max_p99_ms: Largest 99th percentile of the latency in milliseconds.
+        max_p99_ratio: Largest ratio of the new version's p99 to the old version's.
     """
 
     requests: int
@@ -79,7 +80,7 @@ def _number(path, name, value, kind):
     whole, share = kind is int, name == "min_overlap" or name.endswith("_share")
     low, high = (1, 10**9) if whole else (0.0, 1.0 if share else float("inf"))
     if isinstance(value, str) and not whole:
-        # YAML reads 1e-3 as text.
+        # PyYAML reads 1e-3 as text.
         with contextlib.suppress(ValueError):
             value = float(value)
     if (
@@ -100,9 +101,9 @@ def _number(path, name, value, kind):
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A measure of both versions with its limit, and whether the canary meets it.
+    """A measure of both versions, its limit, and whether the canary meets the limit.
 
-    `stable` is None for a measure of the two versions together.
+    `stable` is None for a measure that compares the two versions.
     """
 
     name: str
@@ -113,7 +114,7 @@ class Row:
 
 
 def judge(stable: Replayed, canary: Replayed, limits: CanaryLimits) -> list[Row]:
-    """Computes all measures of `CanaryLimits`. A limit is not met if its measure is missing."""
+    """Computes all measures of `CanaryLimits`. A missing measure, NaN, does not meet its limit."""
     rows = [_row(f"overlap@{limits.k}", None, mean_overlap(stable, canary), limits.min_overlap)]
     for name, measure, most in (
         ("popular share", popular_share, limits.max_popular_share),
@@ -128,14 +129,14 @@ def judge(stable: Replayed, canary: Replayed, limits: CanaryLimits) -> list[Row]
 
 
 def _row(name, stable, canary, least=None, *, most=None):
-    # NaN meets no limit.
+    # Comparisons with NaN are false.
     kept = canary >= least if most is None else canary <= most
     limit = f"at least {least:g}" if most is None else f"at most {most:g}"
     return Row(name, stable, canary, limit, bool(kept))
 
 
 def problem_of(rows: list[Row], canary: str) -> str | None:
-    """Returns the first limit that the new version does not meet, or None."""
+    """Returns a clause about the first limit that the new version does not meet, or None."""
     for row in rows:
         if not row.kept:
             return f"{row.name} of {canary} must be {row.limit}, but is {row.canary:.4g}"
@@ -143,7 +144,7 @@ def problem_of(rows: list[Row], canary: str) -> str | None:
 
 
 def table(rows: list[Row], head: list[str]) -> str:
-    """Formats rows as text, below the head of three columns: what, the old and the new version."""
+    """Formats rows as a table. `head` names the first three columns: measure, old, new version."""
     lines = [[*head, "limit", ""]]
     for row in rows:
         numbers = ["" if value is None else f"{value:.4g}" for value in (row.stable, row.canary)]
@@ -152,12 +153,12 @@ def table(rows: list[Row], head: list[str]) -> str:
 
 
 def as_dict(rows: list[Row], first: str, second: str) -> dict[str, dict]:
-    """Returns rows for JSON.
+    """Converts rows for JSON.
 
     Args:
-        rows: As from `judge`.
-        first: Key of the old version's measures.
-        second: Key of the new version's measures.
+        rows: Rows as from `judge`.
+        first: Key of the old version's values.
+        second: Key of the new version's values.
     """
     return {
         row.name: {
@@ -171,5 +172,5 @@ def as_dict(rows: list[Row], first: str, second: str) -> dict[str, dict]:
 
 
 def finite(value: float | None) -> float | None:
-    """Returns a number for JSON, None instead of NaN and infinity."""
+    """Converts a number for JSON: None for NaN and infinity."""
     return value if value is not None and math.isfinite(value) else None

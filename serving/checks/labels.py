@@ -1,4 +1,4 @@
-"""The labels of a served model, on its server and in the configuration file of the server."""
+"""Reads and moves the labels of a served model, on the server and in its configuration file."""
 
 import contextlib
 import time
@@ -28,19 +28,19 @@ _AVAILABLE = get_model_status_pb2.ModelVersionStatus.AVAILABLE
 
 
 class LabelledModel:
-    """A model of a server with its labels.
+    """A served model and its labels.
 
     Args:
-        target: HOST:PORT.
+        target: HOST:PORT of the gRPC server.
         model: Name of the model.
-        path: The ModelServerConfig of the server, as text.
+        path: Configuration file of the server, a ModelServerConfig as text.
 
     Attributes:
         file: The `ModelConfigFile`.
 
     Raises:
-        ConfigError: If the file cannot be read or written, or does not have the model once.
-        ClientError: In the methods, if the server does not answer.
+        ConfigError: If the file cannot be read or written, or does not have the model exactly once.
+        ClientError: In the methods, if a call to the server fails.
     """
 
     def __init__(self, target: str, model: str, path: str | Path):
@@ -51,10 +51,10 @@ class LabelledModel:
             pass
 
     def version(self, label: str) -> int:
-        """Returns the version of a label, on which server and file must agree.
+        """Returns the version of a label.
 
         Raises:
-            ConfigError: If they do not.
+            ConfigError: If the server and the file have different versions.
         """
         served, written = self._served(label), self.file.labels.get(label)
         if served != written:
@@ -69,20 +69,20 @@ class LabelledModel:
     ) -> None:
         """Moves labels to other versions, on the server and in the file, or changes neither.
 
-        Where the file names the versions that are served, a version of a label is added to them.
+        If the file lists the served versions, the versions of the labels are added to the list.
 
         Args:
-            labels: Label -> version.
-            seconds: Time for the server to load the versions.
-            unload: Whether versions without a label are not served any more, where the file names
-                the versions.
+            labels: Version of each label.
+            seconds: Time for the server to load the versions (default: 30).
+            unload: Whether to remove versions without a label from that list (default: False).
 
         Raises:
-            ConfigError: If the file is changed by another program, or cannot be written.
+            ConfigError: If another program changes the file, or it cannot be written.
+            ClientError: If the server does not serve the versions in time, or a call to it fails.
         """
         after = set({**self.file.labels, **labels}.values())
         named = set(self.file.specific)
-        # A server may load the versions before it answers.
+        # A server may load the versions before it responds.
         self._reload_seconds = max(_TIMEOUT, seconds)
         with self.file.held(), self._undone():
             if named and not after <= named:
@@ -99,7 +99,7 @@ class LabelledModel:
 
     @contextlib.contextmanager
     def _undone(self) -> Iterator[None]:
-        """Brings server and file back to what they were if the block fails."""
+        """Restores the server and the file if the block fails."""
         before = self.file.state
         try:
             yield
@@ -109,7 +109,7 @@ class LabelledModel:
             raise
 
     def _apply(self, config):
-        # A server that polls its file would otherwise undo a change before the file has it.
+        # The file right after the server, which may poll its file and undo the change.
         self._reload(config)
         self.file.write(config)
 
@@ -130,7 +130,7 @@ class LabelledModel:
             raise client_error(status, response.status.error_message, self._target, _TIMEOUT)
 
     def _wait(self, versions, seconds):
-        """Waits until the server has loaded versions."""
+        """Waits until the server serves all versions."""
         deadline = time.monotonic() + seconds
         while True:
             request = get_model_status_pb2.GetModelStatusRequest()

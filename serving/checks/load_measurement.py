@@ -1,4 +1,4 @@
-"""The loops of a load test, and the figures of what they measure."""
+"""The loops of a load test, and figures of their samples."""
 
 import collections
 import dataclasses
@@ -10,18 +10,18 @@ from collections.abc import Callable, Sequence
 
 OK, LOST = "OK", "LOST"
 _PERCENTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-# (number of the request, callback for its status) sends a request and returns at once.
+# Function of (number of the request, callback for its status), which returns before the response.
 Send = Callable[[int, Callable[[str], None]], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """When a load ends.
+    """Limits of a load, which ends at the first of `seconds` and `requests`.
 
     Attributes:
-        seconds: Duration of the load.
-        requests: Number of requests. The load ends at the first of the two limits.
-        grace: Seconds to wait for the last responses after that.
+        seconds: Most seconds of the load.
+        requests: Most requests.
+        grace: Most seconds to wait for the last responses after the end (default: 10).
     """
 
     seconds: float
@@ -34,9 +34,9 @@ class Sample:
     """The measurement of one request.
 
     Attributes:
-        at: Seconds after the start at which the request was due.
-        seconds: Latency.
-        status: Name of the gRPC status; LOST without a response.
+        at: Seconds from the start of the load to the time at which the request was due.
+        seconds: Latency in seconds.
+        status: Name of the gRPC status; LOST if there was no response.
     """
 
     at: float
@@ -45,9 +45,9 @@ class Sample:
 
 
 def closed_loop(send: Send, clients: int, limits: Limits) -> list[Sample]:
-    """Runs clients that each send the next request when the last one is answered.
+    """Runs clients that each send the next request after the response to the last one.
 
-    The limits are those of all clients together.
+    The limits apply to all clients together.
     """
     samples, numbers, open_since = [], itertools.count(), {}
     start, ended = time.perf_counter(), threading.Condition()
@@ -76,7 +76,7 @@ def closed_loop(send: Send, clients: int, limits: Limits) -> list[Sample]:
 
 
 def open_loop(send: Send, rate: float, limits: Limits) -> list[Sample]:
-    """Sends `rate` requests a second, whether or not earlier ones are answered.
+    """Sends `rate` requests a second, without waiting for responses.
 
     The latency of a request counts from the time at which it was due.
     """
@@ -107,9 +107,10 @@ def summary(samples: Sequence[Sample]) -> dict:
     """Computes the figures of a load.
 
     Returns:
-        `seconds` from the start to the last response, `requests`, `answered`, `errors` (status ->
-        count), `per_second` answered, and `latency_ms` of the answered requests: p50, p95, p99, max
-        and mean, or None if there are none.
+        A dictionary with "seconds" from the start to the last response, the number of "requests"
+        and of "answered" requests, "errors" (the count of each status), "per_second", the number of
+        answered requests a second, and "latency_ms" of answered requests: p50, p95, p99, max and
+        mean, or None if no request was answered.
     """
     answered = sorted(1e3 * sample.seconds for sample in samples if sample.status == OK)
     seconds = max((sample.at + sample.seconds for sample in samples), default=0.0)

@@ -1,4 +1,4 @@
-"""What a load test sends: histories, requests, and the connections to a server."""
+"""Makes the requests of a load test, and sends them over connections to a server."""
 
 import contextlib
 import random
@@ -19,15 +19,16 @@ def read_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
     """Reads random histories from a request log, such as test.parquet of a run.
 
     Args:
-        path: As for `read_request_log`.
-        count: Number of histories.
-        seed: Seed of the random choice.
+        path: A file that `read_request_log` reads, .jsonl or .parquet.
+        count: Most histories.
+        seed: Seed of the random choice (default: 0).
 
     Returns:
         (user id, history) pairs.
 
     Raises:
-        ValueError, DataError: If the file cannot be read, or is something else.
+        ValueError: If the file has another format.
+        DataError: If the file cannot be read.
     """
     from tfrec_attn.replay.request_log import read_request_log
 
@@ -47,10 +48,10 @@ def make_histories(path: str | Path, count: int, seed: int = 0) -> list[tuple[st
     Args:
         path: Text file with one item a line, such as assets/items.txt of a servable.
         count: Number of histories.
-        seed: Seed of the random choice.
+        seed: Seed of the random choice (default: 0).
 
     Returns:
-        (user id, history) pairs, whose user id is "".
+        (user id, history) pairs. The user id is "".
 
     Raises:
         ValueError: If the file cannot be read or has no items.
@@ -90,16 +91,17 @@ def requests_of(
 class LoadTarget(contextlib.AbstractContextManager):
     """A server under load.
 
-    The requests are serialized beforehand and the responses are not parsed, so that the load test
-    measures the server.
+    It serializes the requests in advance and does not parse responses, so that a load test measures
+    the server and not the client.
 
     Args:
-        target: HOST:PORT of gRPC.
+        target: HOST:PORT of the gRPC server.
         requests: `PredictRequest` messages, sent in turn.
-        timeout: Seconds of a request. No request is retried.
-        connections: Number of connections, used in turn.
-        check: (number of the request, bytes of the `PredictResponse`) -> status, "OK" for a right
-            response. The name of an exception that it raises is a status too.
+        timeout: Seconds until a request fails. Requests are not retried.
+        connections: Number of connections, used in turn (default: 1).
+        check: Function of the number of a request and the bytes of its `PredictResponse`. It
+            returns a status, "OK" for a correct response. If it raises an exception, the status is
+            the name of the exception. None (default) checks nothing.
     """
 
     def __init__(
@@ -119,7 +121,7 @@ class LoadTarget(contextlib.AbstractContextManager):
         """Sends one request over each connection.
 
         Raises:
-            ClientError: If a request is not answered.
+            ClientError: If a request fails.
         """
         for call in self._calls:
             try:
@@ -129,7 +131,7 @@ class LoadTarget(contextlib.AbstractContextManager):
 
     def send(self, number: int, done: Callable[[str], None]) -> None:
         """Sends a request, and calls `done` with its status, usually in another thread."""
-        # Futures cost the client half of the time that waiting threads cost.
+        # A future takes half of the client time that a waiting thread takes.
         future = self._calls[number % len(self._calls)].future(
             self._requests[number % len(self._requests)], timeout=self._timeout
         )

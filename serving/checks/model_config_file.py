@@ -1,4 +1,4 @@
-"""The configuration file of a server, in which the versions and labels of one model change."""
+"""The configuration file of a server: reads and changes the versions and labels of one model."""
 
 import contextlib
 import fcntl
@@ -18,14 +18,18 @@ _SPECIFIC = re.compile(r"(\bspecific\s*:?\s*\{)([^{}]*)(\})")
 
 
 class ModelConfigFile:
-    """A ModelServerConfig as text, and one of its models.
+    """A file with a ModelServerConfig as text, and one of its models.
+
+    Args:
+        path: Path of the file.
+        model: Name of the model.
 
     Attributes:
-        path: The file.
-        config: Its content.
+        path: Path of the file.
+        config: Content of the file, a `ModelServerConfig`.
 
     Raises:
-        ConfigError: If the file cannot be read, or does not have the model once.
+        ConfigError: If the file cannot be read, or does not have the model exactly once.
     """
 
     def __init__(self, path: str | Path, model: str):
@@ -40,21 +44,26 @@ class ModelConfigFile:
 
     @property
     def labels(self) -> dict[str, int]:
-        """The labels of the model."""
+        """The version of each label of the model."""
         return dict(self._entry(self.config).version_labels)
 
     @property
     def specific(self) -> list[int]:
-        """The versions that the file names, none if it has another policy."""
+        """The served versions that the file lists, ascending; [] if it has another policy."""
         return sorted(self._entry(self.config).model_version_policy.specific.versions)
 
     @property
     def base_path(self) -> str:
-        """The folder of the versions, as the server knows it."""
+        """The folder of the versions, as a path on the server."""
         return self._entry(self.config).base_path
 
     def changed(self, labels: Mapping[str, int], versions: Collection[int] | None = None):
-        """Returns the configuration with other labels and, if given, named versions."""
+        """Returns a copy of the configuration with changed labels and versions.
+
+        Args:
+            labels: Version of each label that changes.
+            versions: The served versions. None (default) does not change them.
+        """
         config = model_server_config_pb2.ModelServerConfig()
         config.CopyFrom(self.config)
         entry = self._entry(config)
@@ -66,18 +75,18 @@ class ModelConfigFile:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Keeps other commands from changing the file meanwhile.
+        """Locks the file against other commands during the block.
 
         Raises:
-            ConfigError: If the file has changed since it was read, another command holds it, or it
-                cannot be written.
+            ConfigError: If the file has changed since it was read, another command has the lock, or
+                the file cannot be written.
         """
         if not (os.access(self.path, os.W_OK) and os.access(self.path.resolve().parent, os.W_OK)):
             raise ConfigError(
                 f"{self.path} cannot be written, "
                 "so that a server would forget a moved label when it starts again."
             )
-        # The file itself is replaced, and the lock of the old one would not count for the new one.
+        # Locks the folder: the file is replaced, and a lock of the old file does not hold for it.
         folder = os.open(self.path.resolve().parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -92,10 +101,10 @@ class ModelConfigFile:
             os.close(folder)
 
     def write(self, config) -> None:
-        """Replaces the file, of which only labels and versions of the model change.
+        """Writes a configuration to the file.
 
-        If that is not possible, the whole file is written, and only the comments at its top
-        remain.
+        Only the numbers of the labels and versions of the model change in the text. If that is not
+        possible, the whole text is written anew, and only the comments at its top remain.
 
         Raises:
             ConfigError: If the file has changed since it was read, or cannot be written.
@@ -109,14 +118,14 @@ class ModelConfigFile:
 
     @property
     def state(self) -> tuple:
-        """The content and the text of the file, for `restore`."""
+        """(content, text) of the file, for `restore`."""
         return self.config, self._text
 
     def restore(self, state: tuple):
         """Writes an earlier `state`, unless another program has changed the file.
 
         Returns:
-            The configuration that the file has now.
+            The configuration in the file after that.
         """
         config, text = _read(self.path)
         if text != self._text:
@@ -127,7 +136,7 @@ class ModelConfigFile:
 
     def _replace(self, config, text) -> None:
         try:
-            # A server that watches the file never sees a part.
+            # Atomic, so that a server that polls the file never reads a part of it.
             replace_text(self.path, text)
         except OSError as error:
             raise ConfigError(f"{self.path} cannot be written: {error.strerror}.") from None
@@ -143,7 +152,7 @@ class ModelConfigFile:
             )
 
     def _edited(self, config) -> str | None:
-        """The text with only some numbers changed, or None."""
+        """The text with only the changed numbers replaced, or None if that is not possible."""
         text, step, new = self._text, self.changed({}), self._entry(config)
         entry = self._entry(step)
         for label, version in new.version_labels.items():
@@ -158,7 +167,7 @@ class ModelConfigFile:
 
 
 def _read(path):
-    """(configuration, its text)."""
+    """(content, text) of a file."""
     config = model_server_config_pb2.ModelServerConfig()
     try:
         text = path.read_text(encoding="utf-8")
@@ -172,7 +181,7 @@ def _read(path):
 
 
 def _comments(text):
-    """The comment lines at the top."""
+    """The comment lines at the top of a text."""
     lines = text.splitlines(keepends=True)
     count = next(
         (place for place, line in enumerate(lines) if line.strip() and not line.startswith("#")),
@@ -182,14 +191,14 @@ def _comments(text):
 
 
 def _labelled(text, label, version):
-    """Yields the text with the version of one label with this name changed."""
+    """Yields the text with another version, once for each label of this name in it."""
     for found in _LABEL.finditer(text):
         if found[2] == label:
             yield f"{text[: found.start(3)]}{version}{text[found.end(3) :]}"
 
 
 def _with_versions(text, versions):
-    """Yields the text with the numbers of one `specific` policy changed."""
+    """Yields the text with other versions, once for each `specific` policy in it."""
     for found in _SPECIFIC.finditer(text):
         lead = re.match(r"\s*", found[2])[0] or " "
         tail = re.search(r"\s*$", found[2])[0] or " "
@@ -198,7 +207,7 @@ def _with_versions(text, versions):
 
 
 def _replaced(text, candidates, config):
-    """The first of several texts that is this configuration, or None."""
+    """The first of several texts whose content is this configuration, or None."""
     for candidate in candidates:
         with contextlib.suppress(text_format.ParseError):
             if text_format.Parse(candidate, type(config)()) == config:

@@ -14,10 +14,10 @@ class Replayed:
     """The responses of one version.
 
     Attributes:
-        items: Items of each request, None if it was not answered.
-        popular: Whether each response has popular items.
-        seconds: Latency of each response.
-        errors: Status of each request that was not answered.
+        items: Items of each request; None if it failed.
+        popular: Whether a response has popular items, because nothing of the request is known.
+        seconds: Latency of each response in seconds.
+        errors: Status of each request that failed.
     """
 
     items: list[list[str] | None]
@@ -29,7 +29,7 @@ class Replayed:
 def replay(
     clients: Sequence[BaseClient], requests: Iterable[tuple[str, Sequence[str]]], k: int
 ) -> list[Replayed]:
-    """Sends the same requests to two clients in turn, so that other load slows both.
+    """Sends the same requests to two clients in turn, so that other load slows both alike.
 
     Args:
         clients: The two clients.
@@ -37,8 +37,8 @@ def replay(
         k: Number of items of a request.
 
     Raises:
-        ClientError: If a server cannot be reached.
-        ValueError: If k is no number of items.
+        ClientError: If the first request to a server fails.
+        ValueError: If `k` is not a positive integer.
     """
     replayed = [Replayed([], [], []) for _ in clients]
     for client in clients:
@@ -55,7 +55,7 @@ def _ask(client, user, history, k, replayed):
     try:
         answer = client.recommend(history, user, k=k)
     except (ClientError, ValueError) as error:
-        # An id of the log may have the separator of the model.
+        # ValueError if an id contains the separator of the model.
         replayed.errors.append(getattr(error, "status", "INVALID_ARGUMENT"))
         replayed.items.append(None)
         return
@@ -65,17 +65,17 @@ def _ask(client, user, history, k, replayed):
 
 
 def overlap(first: Sequence[str], second: Sequence[str]) -> float:
-    """Returns the share of items that both lists have, of the longer list; 1 for empty lists."""
+    """Returns the number of common items, divided by the longer length; 1 for empty lists."""
     longest = max(len(first), len(second))
     return len({*first} & {*second}) / longest if longest else 1.0
 
 
 def rank_correlation(first: Sequence[str], second: Sequence[str]) -> float | None:
-    """Returns Kendall's tau of the items that both lists have, None for fewer than two.
+    """Returns Kendall's tau of the common items, or None for fewer than two.
 
-        tau = (pairs in the same order - pairs in the other order) / pairs
+        tau = (pairs in the same order - pairs in the reverse order) / pairs
 
-    It is 1 for the same order, and -1 for the reverse.
+    It is 1 for the same order and -1 for the reverse.
     """
     place = {item: rank for rank, item in enumerate(second)}
     ranks = [place[item] for item in first if item in place]
@@ -86,25 +86,25 @@ def rank_correlation(first: Sequence[str], second: Sequence[str]) -> float | Non
 
 
 def rank_changes(first: Sequence[str], second: Sequence[str]) -> dict[str, tuple]:
-    """Returns the ranks of each item in both lists, from 1, None where it is not in a list."""
+    """Returns the ranks of each item in both lists, from 1; None if a list does not have it."""
     ranks = [{item: rank for rank, item in enumerate(items, 1)} for items in (first, second)]
     return {item: (ranks[0].get(item), ranks[1].get(item)) for item in {**ranks[0], **ranks[1]}}
 
 
 def mean_overlap(first: Replayed, second: Replayed) -> float:
-    """Returns the mean overlap of the lists of requests that both have answered."""
+    """Returns the mean overlap of the lists over the requests that both answered."""
     return mean([overlap(one, other) for one, other in answered_by_both(first, second)])
 
 
 def mean_correlation(first: Replayed, second: Replayed) -> float:
-    """Returns the mean rank correlation of the lists that have two items in common, or more."""
+    """Returns the mean rank correlation of the lists with two or more common items."""
     pairs = answered_by_both(first, second)
     found = [rank_correlation(one, other) for one, other in pairs]
     return mean([one for one in found if one is not None])
 
 
 def answered_by_both(first: Replayed, second: Replayed) -> list[tuple[list[str], list[str]]]:
-    """Returns the two lists of each request that both have answered."""
+    """Returns the two lists of each request that both answered."""
     pairs = zip(first.items, second.items, strict=True)
     return [(one, other) for one, other in pairs if one is not None and other is not None]
 
@@ -120,16 +120,16 @@ def empty_share(replayed: Replayed) -> float:
 
 
 def error_share(replayed: Replayed) -> float:
-    """Returns the share of requests that were not answered."""
+    """Returns the share of requests that failed."""
     return mean([items is None for items in replayed.items])
 
 
 def mean(values: Sequence[float]) -> float:
-    """Returns the mean, NaN of nothing."""
+    """Returns the mean; NaN without values."""
     return sum(values) / len(values) if values else float("nan")
 
 
 def quantile(values: Iterable[float], share: float) -> float:
-    """Returns the smallest value that at least this share of the values does not exceed."""
+    """Returns the least value that at least `share` of the values do not exceed; NaN for none."""
     ordered = sorted(values)
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else float("nan")

@@ -1,1 +1,1 @@
-"""What the commands share."""
+"""Options, tables and imports of the commands."""

@@ -1,4 +1,4 @@
-"""The arguments of the command that asks a served model."""
+"""The options of the client command."""
 
 import argparse
 import csv
@@ -11,7 +11,7 @@ from .shared_options import REFERENCE, add_target, add_version, parse_reference
 
 
 def client_parser(prog: str) -> argparse.ArgumentParser:
-    """Returns the parser of the command, whose subcommand is `signature`."""
+    """Returns the parser of the command. Its subcommand is parsed as `signature`."""
     parser = Arguments(prog=prog, description="Asks a served model.")
     commands = parser.add_subparsers(
         dest="signature",

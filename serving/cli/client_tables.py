@@ -17,7 +17,7 @@ Titles = Mapping[str, str]
 
 
 def items_of(response, parsed: argparse.Namespace) -> list[str]:
-    """Returns the items that a table shows."""
+    """Returns the items in the table of a response, whose titles it needs."""
     if isinstance(response, SimilarItems):
         return [*response.items, *(response.counted_items or ())]
     if isinstance(response, Recommendations):
@@ -28,12 +28,12 @@ def items_of(response, parsed: argparse.Namespace) -> list[str]:
 
 
 def table(response, parsed: argparse.Namespace, titles: Titles) -> str:
-    """Returns a response as a table.
+    """Formats a response as a table.
 
     Args:
         response: Result of a method of a client.
-        parsed: The command.
-        titles: Item -> its title, of those that have one.
+        parsed: Options of the command.
+        titles: Title of each item that has one.
     """
     if isinstance(response, Recommendations):
         rows = _ranked(response.items, response.scores, titles)

@@ -1,4 +1,4 @@
-"""Imports of the packages that serving needs, without notes on the standard error output."""
+"""Imports the packages that serving needs, without their messages on standard error."""
 
 import contextlib
 import importlib.util
@@ -13,11 +13,11 @@ from tfrec_attn.runtime.process import capture_stderr, collecting_no_garbage
 
 @contextlib.contextmanager
 def importing(stubs_alone: bool = False) -> Iterator[None]:
-    """Hides what imports write to the standard error output, such as notes of TensorFlow.
+    """Hides what imports in the block write to standard error, such as logs of TensorFlow.
 
     Args:
-        stubs_alone: Whether the stubs of tensorflow-serving-api load the messages of TensorFlow
-            that they need, and not TensorFlow itself, which takes some seconds and 300 MB.
+        stubs_alone: Whether the stubs of tensorflow-serving-api import only the protocol messages
+            of TensorFlow (default: False). TensorFlow itself takes some seconds and 300 MB.
 
     Raises:
         ConfigError: If an import fails.
@@ -35,7 +35,7 @@ def importing(stubs_alone: bool = False) -> Iterator[None]:
                 "get it with pip install 'tfrec-attn[serving]'."
             )
         except Exception as error:
-            # Generated stubs fail in many ways with an incompatible protobuf or grpcio.
+            # With an incompatible protobuf or grpcio, the generated stubs raise various exceptions.
             failed = (
                 "The stubs of tensorflow-serving-api do not load "
                 f"({type(error).__name__}: {first_line(error)}); install a tensorflow-serving-api, "
@@ -48,7 +48,7 @@ def importing(stubs_alone: bool = False) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _messages_of_tensorflow() -> Iterator[None]:
-    """Makes `tensorflow` a package of the same modules whose import runs none of them."""
+    """Replaces `tensorflow` by an empty package with the same submodules."""
     spec = None if "tensorflow" in sys.modules else importlib.util.find_spec("tensorflow")
     if spec is None or not spec.submodule_search_locations:
         yield
@@ -59,5 +59,5 @@ def _messages_of_tensorflow() -> Iterator[None]:
     try:
         yield
     finally:
-        # Whoever imports TensorFlow later gets all of it.
+        # A later import gets TensorFlow itself.
         sys.modules.pop("tensorflow", None)

@@ -1,4 +1,4 @@
-"""The options of the local server."""
+"""The options of the local server command."""
 
 import argparse
 import re
@@ -8,7 +8,7 @@ from pathlib import Path
 from tfrec_attn.cli.arguments import Arguments, path
 from tfrec_attn.errors import shown
 
-# Option, type, default, bounds, name of the value, and what it is.
+# Option, type, default, bounds, name of the value, and help.
 _NUMBERS = (
     ("port", int, 8500, (0, 65535), None, "port of gRPC; 0 takes a free one"),
     ("rest-port", int, 8501, (0, 65535), None, "port of HTTP and the page; 0 takes a free one"),
@@ -22,7 +22,7 @@ _NUMBERS = (
 
 
 def option_parser(prog: str, epilog: str) -> argparse.ArgumentParser:
-    """Returns the parser of the options."""
+    """Returns the parser of the command; `epilog` is the end of its help."""
     parser = Arguments(
         prog=prog,
         description="Serves exported models over gRPC and HTTP as TensorFlow Serving does.",
@@ -83,10 +83,10 @@ def option_parser(prog: str, epilog: str) -> argparse.ArgumentParser:
 
 
 def check_bounds(parsed: argparse.Namespace) -> None:
-    """Checks the numbers among the options.
+    """Checks the numeric options.
 
     Raises:
-        ValueError: If one is out of bounds.
+        ValueError: If a number is out of bounds.
     """
     for name, _, _, (least, most), *_ in _NUMBERS:
         value = getattr(parsed, name.replace("-", "_"))

@@ -1,4 +1,4 @@
-"""Arguments that several commands have, and how they name a version of a served model."""
+"""Options of several commands, and references to versions of served models."""
 
 import argparse
 import dataclasses
@@ -7,18 +7,18 @@ from tfrec_attn.cli.arguments import path
 from tfrec_attn.errors import shown
 
 REFERENCE = "MODEL[:VERSION or LABEL]"
-# Labels of the version in service, of that under trial, and of that which was in service before.
+# Labels of the version in service, the version on trial, and the former version in service.
 STABLE, CANARY, PREVIOUS = "stable", "canary", "previous"
 
 
 @dataclasses.dataclass(frozen=True)
 class ModelReference:
-    """A served model.
+    """A reference to a served model. Without version and label the server chooses the version.
 
     Attributes:
-        model: Its name.
+        model: Name of the model.
         version: Version number, or None.
-        label: Label of a version, or None; without both the server chooses.
+        label: Label of a version, or None.
     """
 
     model: str
@@ -31,7 +31,7 @@ class ModelReference:
 
 
 def parse_reference(text: str) -> ModelReference:
-    """The `type` of an argument that is MODEL, MODEL:VERSION or MODEL:LABEL."""
+    """Parses MODEL, MODEL:VERSION or MODEL:LABEL, as the `type` of an option."""
     model, found, which = text.partition(":")
     if not model or (found and not which):
         raise argparse.ArgumentTypeError(
@@ -47,7 +47,7 @@ def parse_reference(text: str) -> ModelReference:
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:
-    """Adds the address of a gRPC server."""
+    """Adds --target, the address of a gRPC server."""
     parser.add_argument(
         "--target",
         default="127.0.0.1:8500",
@@ -57,7 +57,7 @@ def add_target(parser: argparse.ArgumentParser) -> None:
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
-    """Adds the version of a model, by its number or by a label."""
+    """Adds --version and --label, of which a command takes one."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--version", type=int, help="version of the model (default: the server's choice)"
@@ -66,7 +66,7 @@ def add_version(parser: argparse.ArgumentParser) -> None:
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the model, the configuration of its server, and the time to load a version."""
+    """Adds --model, --config and --load-seconds, which commands that move labels need."""
     parser.add_argument("--model", required=True, metavar="NAME", help="model that is served")
     parser.add_argument(
         "--config",

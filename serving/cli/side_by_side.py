@@ -1,4 +1,4 @@
-"""Two recommended lists beside each other."""
+"""Compares two recommended lists, as text or for JSON."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ from ..clients.responses import Recommendations
 
 
 def as_dict(first: Recommendations, second: Recommendations, names: tuple[str, str]) -> dict:
-    """Returns both lists, and what they have in common, for JSON.
+    """Returns both lists, their overlap and their rank correlation, for JSON.
 
     Args:
         first: A response.
         second: The response of another model to the same request.
-        names: What the two are called.
+        names: Names of the two models.
     """
     changes = rank_changes(first.items, second.items)
     return {
@@ -28,9 +28,9 @@ def as_dict(first: Recommendations, second: Recommendations, names: tuple[str, s
 
 
 def as_text(first: Recommendations, second: Recommendations, names: tuple[str, str]) -> str:
-    """Returns both lists as a table; the arguments are those of `as_dict`.
+    """Formats both lists as a table, with the arguments of `as_dict`.
 
-    The last column shows by how many ranks an item is higher in the second list than in the first.
+    The last column shows by how many ranks an item rises from the first list to the second.
     """
     places = {item: rank for rank, item in enumerate(first.items, 1)}
     lines = [["", names[0], "score", names[1], "score", "change"]]
@@ -62,7 +62,7 @@ def as_text(first: Recommendations, second: Recommendations, names: tuple[str, s
 
 
 def score_text(score: float) -> str:
-    """Returns a score as tables show it; that of an untrained item is half the lowest float."""
+    """Formats a score. The score of an item without training events is half the lowest float."""
     return f"{score:.4f}" if abs(score) < 1e30 else f"{score:.3g}"
 
 

@@ -1,4 +1,4 @@
-"""The methods that all clients have."""
+"""The base class of the clients."""
 
 import abc
 import contextlib
@@ -23,28 +23,28 @@ _MAX_TIMEOUT = 86_400
 
 
 class BaseClient(abc.ABC):
-    """Base of the clients. The methods of `AsyncGrpcClient` return awaitables of the results.
+    """Base class of the clients. The methods of `AsyncGrpcClient` return awaitables of the results.
 
     Args:
         where: Address of the server, for messages.
         model: Name of the model.
-        version: Version number; None lets the server choose.
+        version: Version number. None lets the server choose.
         label: Label of a version, instead of `version`.
         timeout: Most seconds of a call, including its retries.
-        retries: Most retries, 0 to 4, while the server is UNAVAILABLE. The pauses between them
-            are random, with exponential backoff.
-        max_history: Number of events of a history that are sent, the latest ones.
+        retries: Most retries, 0 to 4, while the server is UNAVAILABLE. The pauses between retries
+            are random and grow exponentially.
+        max_history: Number of latest events of a history that the client sends.
 
     Attributes:
-        separator: Character that joins the ids of a list for this model. Each response contains
-            it. If it differs from that of the request, the client asks again.
+        separator: Character that joins the ids of a list for this model. Each response names it. If
+            it is not the character that the request used, the client sends the request again.
 
     Raises:
         ValueError: If an argument is invalid.
-        ClientError: In the methods, if a call is not answered. Its `status` names the reason.
+        ClientError: In the methods, if a call fails. Its `status` names the reason.
     """
 
-    # What reading a response can raise besides errors of Python.
+    # Exceptions of an unreadable response, besides those of Python.
     _unreadable: tuple[type[Exception], ...] = ()
 
     def __init__(
@@ -93,20 +93,21 @@ class BaseClient(abc.ABC):
         The last four arguments need a model with the signature `recommend_diverse`.
 
         Args:
-            history: Ids, oldest first. Unknown ids are ignored.
-            user_id: User id, "" if unknown.
-            k: Number of items, at least 1. The model limits it; `k` of the result is the
-                applied number.
+            history: Item ids, oldest first. Unknown ids are ignored.
+            user_id: User id; "" (default) if unknown.
+            k: Number of items, at least 1 (default: 10). The model limits it; `k` of the result is
+                the applied number.
             exclude: Ids of items that are not recommended.
-            allow: Ids of the only items that are recommended; all items if it is empty.
-            allow_category: Categories of the only items that are recommended; all if it is empty.
-            per_category: Most items of a category, 0 for any number.
-            popularity_penalty: How much the score of popular items falls, 0 or greater: this times
-                ln(1 + the events of the item, relative to those of an average item).
-            diversity: From 0 for the best items to 1 for items that are as different as possible.
+            allow: Ids of the items that may be recommended. Empty (default) allows all items.
+            allow_category: Categories that may be recommended. Empty (default) allows all.
+            per_category: Most items of a category; 0 (default) for any number.
+            popularity_penalty: Weight of the popularity, 0 (default) or greater. The score of an
+                item falls by this number times ln(1 + r), where r is the number of its training
+                events, relative to that of an average item.
+            diversity: From 0 (default) for the best items to 1 for the most different items.
 
         Returns:
-            The items; fewer than k if there are no more.
+            The best items; fewer than k if fewer are left.
         """
         reranking = allow_category, per_category, popularity_penalty, diversity
         return self._ask(
@@ -116,7 +117,13 @@ class BaseClient(abc.ABC):
     def score(
         self, history: Iterable[str], candidates: Iterable[str], user_id: str = ""
     ) -> list[float | None]:
-        """Returns the score of each candidate, None for an unknown one."""
+        """Returns the score of each candidate; None for unknown items and untrained items.
+
+        Args:
+            history: Item ids, oldest first. Unknown ids are ignored.
+            candidates: Ids of the items to score.
+            user_id: User id; "" (default) if unknown.
+        """
         return self._ask(requests.score(history, candidates, user_id, self.max_history))
 
     def similar(self, item: str, k: int = 10, by: str = "cosine") -> SimilarItems:
@@ -124,36 +131,54 @@ class BaseClient(abc.ABC):
 
         Args:
             item: Item id.
-            k: Number of items, at least 1. The model limits it.
-            by: "cosine" of the item vectors, without their biases, or "score" of the model for a
-                query at the item.
+            k: Number of items, at least 1 (default: 10). The model limits it.
+            by: "cosine" (default) of the item vectors, without biases, or "score" of the model for
+                a query at the item.
         """
         return self._ask(requests.similar(item, k, by))
 
     def describe(self, items: Iterable[str]) -> list[dict[str, str]]:
-        """Returns the row of each item in the items file of the model, by column."""
+        """Returns the row of each item in the items file of the model, as a value for each column.
+
+        Args:
+            items: Item ids. The row of an unknown item is empty.
+        """
         return self._ask(requests.describe(items))
 
     def explain(self, history: Iterable[str], item: str, user_id: str = "") -> Explanation:
-        """Returns the contribution of each of the latest events to the score of an item."""
+        """Returns the contribution of each event to the score of an item.
+
+        Args:
+            history: Item ids, oldest first. Unknown ids have the contribution 0.
+            item: Item id.
+            user_id: User id; "" (default) if unknown.
+        """
         return self._ask(requests.explain(history, item, user_id, self.max_history))
 
     def embed(self, history: Iterable[str], user_id: str = "") -> list[float]:
-        """Returns the query vector. Its product with the vector of an item is the score."""
+        """Returns the query vector.
+
+        Its inner product with an item vector is the score of the item, without the prior if the
+        model has one.
+
+        Args:
+            history: Item ids, oldest first. Unknown ids are ignored.
+            user_id: User id; "" (default) if unknown.
+        """
         return self._ask(requests.embed(history, user_id, self.max_history))
 
     def _ask(self, request: Request):
-        """Sends a request, and returns the result of `Request.response`."""
+        """Sends a request, and once more if the separator has changed; returns the result."""
         with contextlib.suppress(SeparatorChanged):
             return self._ask_once(request, self.separator)
         return self._ask_once(request, self.separator)
 
     @abc.abstractmethod
     def _ask_once(self, request: Request, separator: str):
-        """Sends a request whose ids are joined by a separator."""
+        """Sends a request, whose ids `separator` joins, and returns the result."""
 
     def _result(self, signature: str, read: Callable[[], object]):
-        """Returns what `read` makes of a response, and remembers the separator that it names."""
+        """Returns the result of `read`, and keeps the separator of a response that has another."""
         try:
             return read()
         except SeparatorChanged as error:

@@ -1,6 +1,7 @@
-"""Clients for gRPC, on the stubs of tensorflow-serving-api.
+"""Clients for gRPC, based on the stubs of tensorflow-serving-api.
 
-The stubs import TensorFlow, which takes some seconds and about 300 MB. `RestClient` does not.
+The stubs import TensorFlow, which takes some seconds and about 300 MB. `RestClient` does not import
+it.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = "0.05s", "1s"
 
 
 class _Grpc(BaseClient):
-    """The part that both clients share. `_module` opens the channel."""
+    """Base class of both gRPC clients. `_module` is `grpc` or `grpc.aio`."""
 
     _module, _unreadable = grpc, (StatusError,)
 
@@ -58,16 +59,17 @@ class _Grpc(BaseClient):
 
 
 class GrpcClient(_Grpc, contextlib.AbstractContextManager):
-    """A client for gRPC, which threads can share.
+    """A client for gRPC that threads can share.
 
     >>> with GrpcClient("127.0.0.1:8500", "attrec") as client:
     ...     client.recommend(["i3", "i7"], k=5).items
 
     Args:
-        target: HOST:PORT, or another address that gRPC knows.
-        model, version, label, timeout, retries, max_history: As in `BaseClient`.
-        tls: None for plain text, True for TLS with the default root certificates, a path of a PEM
-            file with others, or `grpc.ChannelCredentials`.
+        target: HOST:PORT, or another address that gRPC accepts.
+        model, version, label, timeout, retries, max_history: As in `BaseClient`. Defaults are a
+            timeout of 1 s, 3 retries and 200 events.
+        tls: None (default) for plain text, True for TLS with the default root certificates, the
+            path of a PEM file with other root certificates, or `grpc.ChannelCredentials`.
         metadata: (key, value) pairs for each call, such as ("authorization", "Bearer ...").
 
     Raises:
@@ -78,11 +80,11 @@ class GrpcClient(_Grpc, contextlib.AbstractContextManager):
         """Runs a signature on a batch.
 
         Args:
-            signature: Its name.
-            **inputs: All of its inputs. Texts are str in arrays of objects.
+            signature: Name of the signature.
+            **inputs: An array for each of its inputs. Texts are str in arrays of objects.
 
         Returns:
-            Output name -> array. Texts are bytes.
+            An array for each output. Texts are bytes.
         """
         message = _message(signature, inputs, self.model, self.version, self.label)
         outputs = self._sent(message).outputs
@@ -110,8 +112,9 @@ class GrpcClient(_Grpc, contextlib.AbstractContextManager):
 class AsyncGrpcClient(_Grpc, contextlib.AbstractAsyncContextManager):
     """A client for gRPC and asyncio: `await client.recommend(...)`.
 
-    It takes the arguments of `GrpcClient`, and is made and closed in one running event loop. An
-    invalid argument of a call raises ValueError at once, a failed call ClientError when awaited.
+    It takes the arguments of `GrpcClient`. Create and close it in the same running event loop. A
+    call with an invalid argument raises ValueError at once. A failed call raises ClientError when
+    it is awaited.
     """
 
     _module = grpc.aio
@@ -144,25 +147,26 @@ def open_channel(
     aio=grpc,
     own_connection: bool = False,
 ):
-    """Opens a channel, on which gRPC itself retries calls that end with UNAVAILABLE.
+    """Opens a channel. gRPC retries its calls that fail with UNAVAILABLE.
 
     Args:
         target, tls: As in `GrpcClient`.
-        retries: Most retries of a call.
-        aio: The module `grpc` or `grpc.aio`.
-        own_connection: Whether the channel shares no connection with others of the process.
+        retries: Most retries of a call (default: 0).
+        aio: The module `grpc` (default) or `grpc.aio`.
+        own_connection: Whether the channel has a connection of its own (default: False). Otherwise
+            it can share one with other channels of the process.
 
     Raises:
-        ValueError: If the target is no address, or the root certificates cannot be read.
+        ValueError: If the target is not an address, or the root certificates cannot be read.
     """
-    # gRPC writes many lines to the standard error output about an invalid address.
+    # Checked here, because gRPC writes many lines to standard error about an invalid address.
     if not isinstance(target, str) or not re.fullmatch(
         r"(?!https?:)[\w.:/\[\]%@~+,-]{1,1000}", target, re.ASCII
     ):
         raise ValueError(
             f"target must be HOST:PORT, but is {shown(target)}; RestClient takes a URL."
         )
-    # By default a refused channel fails all calls of the next second without a new attempt.
+    # By default gRPC waits for 1 s after a refused connection, and fails all calls in this time.
     options = [("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 5000)]
     if retries:
         options.append(("grpc.service_config", _service_config(retries)))
@@ -176,7 +180,7 @@ def open_channel(
 
 
 def rpc_error(error: grpc.RpcError, where: str, timeout: float) -> ClientError:
-    """Makes the error of a call that has failed, with the arguments of `client_error`."""
+    """Makes the `ClientError` of a failed call; `where` and `timeout` are as in `client_error`."""
     return client_error(error.code().name, error.details() or "", where, timeout)
 
 
@@ -187,7 +191,7 @@ def predict_request(
     label: str | None = None,
     separator: str = SEPARATOR,
 ) -> predict_pb2.PredictRequest:
-    """Makes the message of a request.
+    """Makes the protocol message of a request.
 
     Raises:
         ValueError: If an id contains the separator.
@@ -206,8 +210,8 @@ def read_response(
 
     Raises:
         SeparatorChanged: If the model joins ids by another separator.
-        KeyError: If it does not answer the request. IndexError, ValueError, TypeError and
-            StatusError are raised for the same reason.
+        KeyError, IndexError, ValueError, TypeError, StatusError: If the response does not fit the
+            request.
     """
     outputs = {name: _value(proto, name) for name, proto in response.outputs.items()}
     return request.response(outputs, separator)

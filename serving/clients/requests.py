@@ -1,4 +1,4 @@
-"""Requests to the signatures of a servable: one row of inputs, and its response."""
+"""Requests of one row to the signatures of a servable, and the results of their responses."""
 
 import dataclasses
 import json
@@ -8,7 +8,7 @@ from tfrec_attn.errors import shown
 
 from .responses import Explanation, Recommendations, SeparatorChanged, SimilarItems
 
-# What joins the ids of a list if the model does not say otherwise.
+# Joins the ids of a list until a response names another separator.
 SEPARATOR = "\t"
 _K = " from 1 to 2147483647"
 SIMILARITIES = ("cosine", "score")
@@ -16,13 +16,13 @@ SIMILARITIES = ("cosine", "score")
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """One row for a signature.
+    """A request of one row to a signature.
 
     Attributes:
         signature: Name of the signature.
-        inputs: Name -> text, number or list of ids.
+        inputs: Inputs by name: texts, numbers and lists of ids.
         outputs: Names of the outputs that the response must have.
-        read: Makes the result of the call from name -> value or list of values of the row.
+        read: Function from the outputs of the row by name to the result of the call.
     """
 
     signature: str
@@ -31,7 +31,7 @@ class Request:
     read: Callable[[Mapping[str, object]], object]
 
     def row(self, separator: str = SEPARATOR) -> dict[str, str | int | float]:
-        """Returns the inputs, with each list of ids joined to one text.
+        """Returns the inputs by name, with each list of ids joined to one text.
 
         Raises:
             ValueError: If an id contains the separator.
@@ -44,10 +44,14 @@ class Request:
     def response(self, outputs: Mapping[str, object], separator: str = SEPARATOR):
         """Makes the result of the call from the outputs of the row.
 
+        Args:
+            outputs: Outputs by name: a value or a list of values for each.
+            separator: Separator that the request was joined with (default: the tab).
+
         Raises:
             SeparatorChanged: If the model joins ids by another separator.
-            KeyError: If an output is missing. IndexError, ValueError and TypeError are raised for
-                other outputs that do not answer this request.
+            KeyError: If an output is missing.
+            IndexError, ValueError, TypeError: If the outputs do not fit the request otherwise.
         """
         is_joined = self.signature.endswith("_joined")
         needed = (*self.outputs, "separator") if is_joined else self.outputs
@@ -56,7 +60,7 @@ class Request:
             raise KeyError(missing[0])
         expected = outputs["separator"] if is_joined else separator
         if expected != separator:
-            # TypeError if it is no text.
+            # `len` raises TypeError if the separator is not a text.
             raise SeparatorChanged(expected) if len(expected) == 1 else ValueError(expected)
         return self.read(outputs)
 
@@ -75,8 +79,8 @@ def recommend(
 ) -> Request:
     """Makes a request for the k best items, with the arguments of `BaseClient.recommend`.
 
-    The last four ask for `recommend_diverse`, unless all have their defaults. Of a history the
-    latest `max_history` events are sent.
+    Unless the last four arguments have their defaults, it calls `recommend_diverse`. It has the
+    latest `max_history` events of the history.
 
     Raises:
         ValueError: If an argument is invalid, also in the other functions of this module.
@@ -110,7 +114,7 @@ def recommend(
 def score(
     history: Iterable[str], candidates: Iterable[str], user_id: str, max_history: int
 ) -> Request:
-    """Makes a request for the score of each candidate, None for an unknown one."""
+    """Makes a request for the score of each candidate; None for unknown and untrained items."""
     candidates = _ids("candidates", candidates)
     inputs = {**_features(history, user_id, max_history), "candidates": candidates}
 
@@ -159,7 +163,7 @@ def embed(history: Iterable[str], user_id: str, max_history: int) -> Request:
 
 
 def describe(items: Iterable[str]) -> Request:
-    """Makes a request for the rows of items in the items file, a dict for each."""
+    """Makes a request for the row of each item in the items file, as a dictionary."""
     items = _ids("items", items)
 
     def read(outputs):
@@ -179,7 +183,7 @@ def _joined(name, ids, separator):
 
 
 def _own(values, ids):
-    """The values of the ids of this row: the longest row of a batch sets the width of all rows."""
+    """The values of this row's ids, without the padding to the longest row of the batch."""
     if len(values) < len(ids):
         raise IndexError(len(ids))
     return values[: len(ids)]
@@ -227,6 +231,6 @@ def _recommendations(outputs):
 
 
 def _listed(items, scores):
-    """The items of a row, behind the last of which are "", and their scores."""
+    """The items of a row and their scores, without the padding "" at the end."""
     count = items.index("") if "" in items else len(items)
     return items[:count], list(scores[:count])

@@ -1,11 +1,11 @@
-"""What the clients return and raise."""
+"""Results and errors of the clients."""
 
 import dataclasses
 import re
 
 from tfrec_attn.errors import TfrecError
 
-# As TF Serving says it over gRPC and over REST.
+# The messages of TF Serving for a missing signature, over gRPC and over REST.
 _NO_SIGNATURE = re.compile("[Ss]ignature (key|name).* not found")
 
 
@@ -14,11 +14,11 @@ class Recommendations:
     """The best items, best first.
 
     Attributes:
-        items: Ids, at most k.
-        scores: One score for each item.
-        source: "model", or "popular" if the model knows nothing of the history.
-        k: Number of items that the model was asked for, limited to the most that it returns.
-        unknown_categories: Those of `allow_category` that no item has.
+        items: Item ids, at most k.
+        scores: Score of each item.
+        source: "model", or "popular" if nothing in the request is known.
+        k: The k that the model applied: the requested one, limited to the most that it returns.
+        unknown_categories: Categories of `allow_category` that no item has.
     """
 
     items: list[str]
@@ -34,15 +34,15 @@ class SimilarItems:
 
     Attributes:
         item: Item id.
-        items: Ids, at most k.
-        scores: One similarity for each item.
-        by: What decides: "cosine" of the item vectors, "score" of the model, or "counts" for a
+        items: Ids of the nearest items, at most k.
+        scores: Similarity of each of `items`.
+        by: The similarity: "cosine" of the item vectors, "score" of the model, or "counts" for a
             model without item vectors.
         known: Whether the item has training events.
-        counted_items: Ids of the items that were counted most with the item, most first; None if
-            the model counted none.
-        counted_scores: Their counts, as the model weighs them.
-        k: Number of items that the model was asked for, limited to the most that it returns.
+        counted_items: Ids of the items with the greatest counts beside the item, greatest first;
+            None if the model has no counts.
+        counted_scores: Counts of `counted_items`, as the model weighs them; None without counts.
+        k: The k that the model applied: the requested one, limited to the most that it returns.
     """
 
     item: str
@@ -62,8 +62,8 @@ class Explanation:
     Attributes:
         item: Item id.
         history: The events that were sent, oldest first.
-        contribution: By how much the score falls without the event; 0 for ignored events.
-        attention: Attention weight of each event, None for models without attention.
+        contribution: For each event, by how much the score falls without it; 0 for ignored events.
+        attention: Attention weight of each event; None for models without attention.
         known: Whether the item has training events.
     """
 
@@ -75,10 +75,10 @@ class Explanation:
 
 
 class ClientError(TfrecError):
-    """A request that was not answered.
+    """A failed request.
 
     Args:
-        status: Name of the gRPC status, such as "NOT_FOUND". For REST it is the one that
+        status: Name of the gRPC status, such as "NOT_FOUND". Over REST it is the gRPC status that
             corresponds to the HTTP status.
         message: One sentence.
 
@@ -92,7 +92,7 @@ class ClientError(TfrecError):
 
 
 class SeparatorChanged(ClientError):
-    """A response to ids that were joined by another separator than that of the model.
+    """The request joined ids by another separator than the model does.
 
     Args:
         separator: Separator of the model.
@@ -110,13 +110,13 @@ class SeparatorChanged(ClientError):
 
 
 def client_error(status: str, details: str, where: str, timeout: float) -> ClientError:
-    """Makes the error of a status of a server or of the connection to it.
+    """Makes the error of a failed request.
 
     Args:
-        status: Name of the status.
-        details: Text that came with it.
+        status: Name of the gRPC status.
+        details: Message of the server or the connection.
         where: Address of the server.
-        timeout: Seconds that the request had.
+        timeout: Timeout of the request in seconds.
     """
     details = (details.strip().splitlines() or ["no reason given"])[0].rstrip(".")
     if status == "UNAVAILABLE":
@@ -137,7 +137,7 @@ def client_error(status: str, details: str, where: str, timeout: float) -> Clien
 
 
 def unreadable(where: str, signature: str) -> ClientError:
-    """Makes the error of a response that does not answer its request."""
+    """Makes the error of a response that does not fit its request."""
     return ClientError(
         "INTERNAL",
         f"{where} answered {signature} with something else; "

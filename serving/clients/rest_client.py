@@ -40,17 +40,18 @@ _random = random.SystemRandom()
 
 
 class RestClient(BaseClient, contextlib.AbstractContextManager):
-    """A client for REST, which threads can share. It imports neither TensorFlow nor gRPC.
+    """A client for REST that threads can share. It imports neither TensorFlow nor gRPC.
 
     >>> with RestClient("http://127.0.0.1:8501", "attrec") as client:
     ...     client.recommend(["i3", "i7"], k=5).items
 
     Args:
-        url: http://HOST:PORT or https://HOST:PORT, with a path if the server is behind one.
-        model, version, label, timeout, retries, max_history: As in `BaseClient`.
-        tls: For https: None for the root certificates of the system, a path of a PEM file with
-            others, or an `ssl.SSLContext`.
-        metadata: (name, value) pairs of headers for each call.
+        url: http://HOST:PORT or https://HOST:PORT, followed by a path if a proxy needs one.
+        model, version, label, timeout, retries, max_history: As in `BaseClient`. Defaults are a
+            timeout of 1 s, 3 retries and 200 events.
+        tls: For https: None (default) for the root certificates of the system, the path of a PEM
+            file with other root certificates, or an `ssl.SSLContext`.
+        metadata: (name, value) pairs, the HTTP headers of each call.
 
     Raises:
         ValueError: If an argument is invalid, or the root certificates cannot be read.
@@ -84,11 +85,11 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
         """Runs a signature with several outputs on a batch.
 
         Args:
-            signature: Its name.
-            **inputs: All of its inputs, as arrays. Texts are str in arrays of objects.
+            signature: Name of the signature.
+            **inputs: An array for each of its inputs. Texts are str in arrays of objects.
 
         Returns:
-            Output name -> array. Texts are str.
+            An array for each output. Texts are str.
         """
         import numpy as np
 
@@ -117,7 +118,7 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
         document = {"signature_name": request.signature, "instances": [request.row(separator)]}
         body = json.dumps(document, ensure_ascii=False).encode()
         deadline = time.monotonic() + self.timeout
-        # The retries of urllib3 do not end at a deadline.
+        # urllib3 can retry too, but without a deadline for all attempts.
         pauses = [
             min(_FIRST_PAUSE * 2**attempt, _LONGEST_PAUSE) * _random.uniform(0.8, 1.2)
             for attempt in range(self.retries)
@@ -144,13 +145,13 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
         raise self._error(_STATUSES.get(status, "UNKNOWN"), _message(answer) or f"HTTP {status}")
 
     def _exchange(self, body: bytes, deadline: float) -> tuple[int, bytes]:
-        """Sends a request, and returns the status and the body of the response."""
+        """Sends a request, again if an idle connection was closed: (status, body)."""
         while True:
             opened = self._pool.num_connections
             try:
                 return self._send(body, deadline)
             except urllib3.exceptions.ProtocolError:
-                # A server can close an idle connection just when it is used again.
+                # The server can close an idle connection at the moment of its next use.
                 if self._pool.num_connections > opened:
                     raise
 
@@ -167,7 +168,7 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
         )
         try:
             parts = []
-            # The timeout of urllib3 applies to each read, not to the whole body.
+            # urllib3 applies its timeout to each read, not to the whole body.
             while part := response.read1(1 << 16):
                 parts.append(part)
                 _left(deadline)
@@ -213,7 +214,7 @@ def _left(deadline):
 
 
 def _status_of(error: urllib3.exceptions.HTTPError) -> tuple[str, str]:
-    """The name of the gRPC status of an error of urllib3, and what happened."""
+    """(gRPC status, description) of an error of urllib3."""
     cause = error.__cause__ or (error.args or [error])[-1]
     new = isinstance(error, urllib3.exceptions.NewConnectionError)
     if isinstance(error, urllib3.exceptions.TimeoutError) and not new:
