@@ -1,4 +1,4 @@
-"""Moves the label stable back to the version before.
+"""Moves the label stable back to the version that it had before.
 
 python -m serving.rollback --target HOST:PORT --model NAME --config FILE [--to VERSION]
 """
@@ -23,8 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 if the label is on the version, 1 if the server prevents it, 2 if there is no such
-        version, it is damaged, or a file or an option is invalid. Nothing has moved then.
+        Exit status: 0 if the label now has the version, 1 if the server prevents it, 2 if the
+        version does not exist or is damaged, or a file or an option is invalid. With 1 and 2, no
+        label has moved.
     """
     parsed = _parser().parse_args(arguments)
     with importing(stubs_alone=True):
@@ -57,7 +58,7 @@ def _roll_back(parsed) -> int:
 
 
 def _choose(parsed, file, now, folders) -> int:
-    """The version to go back to, which is complete."""
+    """Chooses the version to go back to, and checks that it is complete."""
     older = [version for version in folders if version < now]
     if parsed.to is not None:
         version = parsed.to
@@ -107,7 +108,7 @@ def _folders(parsed, file) -> dict[int, Path]:
 
 
 def _damage(folder: Path) -> str | None:
-    """What is wrong with the folder of a version, or None."""
+    """A clause about damage in the folder of a version, or None."""
     from tfrec_attn.runtime.saved_model import LOADED
 
     if not (folder / "saved_model.pb").is_file():

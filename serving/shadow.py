@@ -39,8 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0, 1 if a limit of --limits is not met or a server does not answer, 2 for an invalid file
-        or invalid options.
+        Exit status: 0, or 1 if a limit of --limits is not met or a server does not respond, or 2
+        for an invalid file or invalid options.
     """
     parsed = _parser().parse_args(arguments)
     require_at_least(1, parsed, "k", "most")

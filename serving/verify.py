@@ -22,8 +22,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Returns:
-        0 if all metrics are those of the run, 1 if one differs or no server answers, 2 for an
-        invalid run or options.
+        Exit status: 0 if all metrics are those of the run, 1 if a metric differs or no server
+        responds, 2 if the run or an option is invalid.
     """
     parsed = _parser().parse_args(arguments)
     require_at_least(1, parsed, "limit", "rows")

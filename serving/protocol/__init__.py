@@ -1,1 +1,1 @@
-"""The protocol of TF Serving, read to and written from NumPy arrays."""
+"""Converts between the protocol of TF Serving and NumPy arrays."""

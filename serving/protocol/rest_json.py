@@ -1,4 +1,4 @@
-"""The JSON of the REST API of TF Serving, read to and written from arrays."""
+"""Converts between the JSON of TF Serving's REST API and NumPy arrays."""
 
 import base64
 import binascii
@@ -35,8 +35,8 @@ class PredictBody:
 
     Attributes:
         signature: Name of the signature, "" for the default one.
-        rows: Whether it has rows ("instances") or columns ("inputs").
-        value: The value of this key.
+        rows: True for rows ("instances"), False for columns ("inputs").
+        value: Value of the key "instances" or "inputs".
     """
 
     signature: str
@@ -48,7 +48,7 @@ def parse(body: bytes) -> PredictBody:
     """Reads the body of a predict request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT if it is no JSON or no predict request.
+        StatusError: INVALID_ARGUMENT if the body is not JSON or not a predict request.
     """
     request = document(body)
     if not isinstance(request, dict):
@@ -78,17 +78,18 @@ def to_arrays(
     dtypes: Mapping[str, np.dtype],
     defaults: Mapping[str, object] = MappingProxyType({}),
 ) -> dict[str, np.ndarray]:
-    """Returns the arrays of all inputs of a signature. Texts are bytes in arrays of objects.
+    """Converts the inputs of a request to arrays. Texts are bytes in arrays of objects.
 
-    Unlike TF Serving, it refuses columns that the signature does not have.
+    Unlike TF Serving, it rejects columns that the signature does not have.
 
     Args:
         body: Result of `parse`.
-        dtypes: Name of an input -> NumPy type, object for texts.
-        defaults: Name of an input that can be left out -> its value in each row.
+        dtypes: NumPy type of each input of the signature, object for texts.
+        defaults: Value in each row of each optional input (default: no input is optional).
 
     Raises:
-        StatusError: INVALID_ARGUMENT that names the input.
+        StatusError: INVALID_ARGUMENT if an input is missing, unknown or cannot be converted; the
+            message names it.
     """
     if body.rows:
         rows = [{**defaults, **one} if _named(one) else one for one in body.value]
@@ -99,9 +100,12 @@ def to_arrays(
 def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
     """Writes the body of a response.
 
-    It has "predictions" with one object for each row, or "outputs" with columns. A single output
-    is not named. Numbers that JSON does not have become null. Texts become {"b64": ...} if the name
-    of the output ends in _bytes.
+    A single output is written without its name. NaN and infinity become null. Texts become {"b64":
+    ...} if the name of the output ends in _bytes.
+
+    Args:
+        outputs: Array of each output.
+        rows: True for "predictions" with an object for each row, False for "outputs" with columns.
 
     Raises:
         StatusError: INVALID_ARGUMENT for rows if the outputs differ in their first dimension.
@@ -127,10 +131,11 @@ def error_body(message: str) -> bytes:
 
 
 def document(body: bytes) -> object:
-    """Reads JSON.
+    """Parses JSON.
 
     Raises:
-        StatusError: INVALID_ARGUMENT if it is none, or has too many values or a key twice.
+        StatusError: INVALID_ARGUMENT if the body is not JSON, has too many values, or has an object
+            with duplicate keys.
     """
     if not body:
         raise invalid("JSON Parse error: the document is empty.")
@@ -155,11 +160,11 @@ def document(body: bytes) -> object:
 
 
 class _ValueProblem(Exception):
-    """The value of an input that cannot be read."""
+    """A value that cannot be converted to the type of its input."""
 
 
 def _object(pairs):
-    """An object without duplicate keys. Readers differ in which of two values they take."""
+    """Rejects duplicate keys, because JSON parsers differ in which value they take."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice, _ = collections.Counter(key for key, _ in pairs).most_common(1)[0]
@@ -213,7 +218,7 @@ def _check_keys(index, element, dtypes):
 
 
 def _column(values, name, dtype):
-    """The values of one input in all rows."""
+    """Converts the values of one input in all rows."""
     try:
         return _array(values, dtype)
     except _ValueProblem as problem:
@@ -237,7 +242,7 @@ def _column(values, name, dtype):
 
 
 def _with_columns(value, defaults):
-    """The columns with those that are left out, as long as the first that is there."""
+    """Adds the missing columns that have a default, with as many rows as the first column."""
     first = next(iter(value.values()), None) if _named(value) else None
     if not isinstance(first, list):
         return value
@@ -272,7 +277,7 @@ def _of_columns(value, dtypes):
 
 
 def _array(value, dtype):
-    """Nested lists as an array. The first list of each level sets the length of the others."""
+    """Converts nested lists, which must have equal lengths at each level."""
     shape, level = [], [value]
     while level and isinstance(level[0], list):
         if len(shape) == MAX_DIMENSIONS:
@@ -306,7 +311,7 @@ def _leaves(values: Sequence, dtype: np.dtype) -> Sequence:
 
 
 def _fits(value, dtype):
-    """Whether the type holds the value without loss, as TF Serving requires."""
+    """Whether the type can hold the value without loss, which TF Serving requires."""
     if dtype.kind == "f":
         if isinstance(value, int):
             return abs(value) < 2 ** (np.finfo(dtype).nmant + 1)
@@ -328,7 +333,7 @@ def _text(value):
 
 
 def _named(value):
-    """Whether a value is an object of inputs, and not one that stands for bytes."""
+    """Whether a value is an object of named inputs, and not {"b64": ...}, which is a text."""
     return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 
@@ -338,8 +343,8 @@ def _listed(name, array):
         return _nested([write(value) for value in array.ravel().tolist()], array.shape)
     if array.dtype.kind != "f":
         return array.tolist()
-    # The shortest digits that give the same float32. As a double it would have further digits
-    # without meaning.
+    # The text of a float32 has the fewest digits that identify it. A conversion of the number to
+    # float64 would add digits without meaning.
     numbers = map(float, array.ravel().astype("U32").tolist())
     return _nested(
         [
@@ -376,7 +381,7 @@ def _bracketed(shape):
 
 
 def with_type(value: object) -> str:
-    """Returns a JSON value with its type, shortened, for messages."""
+    """Returns a JSON value, shortened, and its type, for messages."""
     short = value[: _SHOWN + 1] if isinstance(value, str) else value
     text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(short)
     return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} (JSON {_TYPES[type(value)]})"

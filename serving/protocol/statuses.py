@@ -1,4 +1,4 @@
-"""The statuses of requests, in the codes of gRPC and HTTP."""
+"""Statuses of requests, as codes of gRPC and HTTP."""
 
 from pathlib import Path
 
@@ -26,20 +26,19 @@ _HTTP = {
 _BY_NUMBER = {code.value[0]: code for code in grpc.StatusCode}
 
 
-# Longer messages do not fit into the trailers of a call.
+# Longer messages do not fit into the trailers of a gRPC call.
 _MAX_MESSAGE, _LAST = 800, 300
 
 
 class StatusError(Exception):
-    """A request that fails.
+    """A request fails.
 
     Args:
-        code: The `grpc.StatusCode`.
-        message: One sentence. The middle of a long one is left out.
+        code: A `grpc.StatusCode`.
+        message: One sentence. The middle of a long sentence is left out.
 
     Attributes:
         code, message: As given.
-        http: The HTTP status that TF Serving gives for the code.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str):
@@ -50,36 +49,36 @@ class StatusError(Exception):
 
     @property
     def http(self) -> int:
-        """The HTTP status of the code."""
+        """The HTTP status that TF Serving returns for the code."""
         return _HTTP[self.code]
 
 
 def without_folder(message: str, folder: Path, name: str) -> str:
-    """Returns a message for clients, which must not learn where the files of a server are.
+    """Removes the path of a folder from a message, because clients must not learn it.
 
     Args:
-        message: It may name an absolute folder or files in it.
+        message: A message that can contain the absolute path of the folder or of files in it.
         folder: The folder.
-        name: What is said instead.
+        name: Replacement for the path of the folder.
     """
     return message.replace(f"{folder}/", "").replace(str(folder), name)
 
 
 def from_number(number: int) -> grpc.StatusCode:
-    """Returns the status of a number in protos and errors of TensorFlow, UNKNOWN for others."""
+    """Returns the status with a number, as in errors of TensorFlow; UNKNOWN for other numbers."""
     return _BY_NUMBER.get(number, grpc.StatusCode.UNKNOWN)
 
 
 def invalid(message: str) -> StatusError:
-    """Makes an INVALID_ARGUMENT."""
+    """Makes an INVALID_ARGUMENT error."""
     return StatusError(grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
 def not_found(message: str) -> StatusError:
-    """Makes a NOT_FOUND."""
+    """Makes a NOT_FOUND error."""
     return StatusError(grpc.StatusCode.NOT_FOUND, message)
 
 
 def failed_precondition(message: str) -> StatusError:
-    """Makes a FAILED_PRECONDITION."""
+    """Makes a FAILED_PRECONDITION error."""
     return StatusError(grpc.StatusCode.FAILED_PRECONDITION, message)

@@ -1,7 +1,8 @@
-"""TensorProto to NumPy and back.
+"""Converts between TensorProto and NumPy arrays.
 
-For the outputs of a recommendation `tf.make_tensor_proto` takes about 250 microseconds, and this
-module 20, while a request takes about 450. It also checks what a request declares.
+For the outputs of a recommendation, `tf.make_tensor_proto` takes about 250 microseconds and this
+module about 20, of about 450 for a request. This module also checks the type and the shape that a
+request declares.
 """
 
 import math
@@ -11,12 +12,11 @@ from tensorflow_serving.apis import predict_pb2
 
 from .statuses import StatusError, invalid
 
-# From the stubs, because the modules of these messages in TensorFlow are not
-# public.
+# From the stubs, because TensorFlow's modules of these messages are not public.
 TensorProto = type(predict_pb2.PredictRequest().inputs["any"])
 _ENUM = TensorProto.DESCRIPTOR.fields_by_name["dtype"].enum_type
 
-# Number of a type -> (NumPy type, field of the values). Texts are bytes in arrays of objects.
+# (NumPy type, field of the values) by the number of a type. Texts are bytes in arrays of objects.
 _TYPES = {
     _ENUM.values_by_name[name].number: (np.dtype(dtype), field)
     for name, dtype, field in (
@@ -35,29 +35,29 @@ _TYPES = {
     )
 }
 _NUMBERS = {dtype: number for number, (dtype, _) in _TYPES.items()}
-# The limit of TensorFlow's operations. NumPy has a higher one.
+# The limit of TensorFlow's operations, which is lower than NumPy's.
 MAX_DIMENSIONS = 8
-# Most elements that one value fills, so that a small request needs little memory.
+# Most elements that a repeated value fills, so that a small request cannot take much memory.
 _MAX_REPEATED = 1 << 12
 
 
 def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) -> np.ndarray:
-    """Returns the array of a proto.
+    """Converts a proto to an array.
 
-    The values are all values, one value for all elements, or `tensor_content`. Type and shape are
-    checked before the array is made.
+    The proto has a value for each element, one value for all elements, or `tensor_content`. Type
+    and shape are checked before memory is allocated.
 
     Args:
         proto: Proto of texts, numbers or flags. Texts become bytes in an array of objects.
-        name: Name of the tensor in error messages.
-        most: Limit on the elements and on the size of each dimension; None for no limit.
+        name: Name of the tensor in error messages (default: "tensor").
+        most: Limit on the number of elements and on each dimension. None (default): no limit.
 
     Returns:
-        The array, which may be read-only.
+        The array, which can be read-only.
 
     Raises:
-        StatusError: INVALID_ARGUMENT for an unknown type, an invalid or too large shape, or values
-            that do not fill it.
+        StatusError: INVALID_ARGUMENT if the type is unknown, the shape is invalid or too large, or
+            the values do not fit the type or the shape.
     """
     dtype, field = _TYPES.get(proto.dtype, (None, None))
     if dtype is None:
@@ -73,7 +73,7 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
     came = len(getattr(proto, field))
     if came != size and (came != 1 or size > _MAX_REPEATED):
         raise _unequal(name, shape, f"{came} values in {field}")
-    # A slice of a repeated field is a list, in half of the time of an iteration.
+    # A slice makes a list of a repeated field in half of the time of an iteration.
     values = getattr(proto, field)[:]
     if came != size:
         values = values * size
@@ -87,7 +87,7 @@ def to_array(proto: TensorProto, name: str = "tensor", most: int | None = None) 
 
 
 def _exact(values: list, dtype) -> np.ndarray:
-    """Values as an array; NumPy 1 would cut those that are too large for an integer type."""
+    """Converts values to an array, with the overflow check that NumPy 1 lacks."""
     if np.dtype(dtype).kind not in "iu" or np.dtype(dtype).itemsize > 2:
         return np.array(values, dtype)
     wide = np.array(values, np.int64)
@@ -98,14 +98,14 @@ def _exact(values: list, dtype) -> np.ndarray:
 
 
 def fill(proto: TensorProto, array: np.ndarray) -> None:
-    """Writes an array into an empty proto, in the fields in which TF Serving answers.
+    """Writes an array into an empty proto, in the fields that TF Serving uses in responses.
 
     Args:
         proto: Empty proto.
         array: Array of numbers, flags, or objects that are bytes.
 
     Raises:
-        StatusError: INVALID_ARGUMENT for another type.
+        StatusError: INVALID_ARGUMENT if the array has another type.
     """
     number = _NUMBERS.get(array.dtype)
     if number is None:
@@ -120,18 +120,18 @@ def fill(proto: TensorProto, array: np.ndarray) -> None:
 
 
 def type_name(number: int) -> str:
-    """Returns the name of a type, such as DT_STRING."""
+    """Returns the name of a type number, such as DT_STRING."""
     known = _ENUM.values_by_number.get(number)
     return f"number {number}" if known is None else known.name
 
 
 def dtype_of(number: int) -> np.dtype | None:
-    """Returns the NumPy type of a type, object for texts, None if it is not supported."""
+    """Returns the NumPy type of a type number, object for texts; None if it is not supported."""
     return _TYPES.get(number, (None, None))[0]
 
 
 def number_of(dtype: np.dtype) -> int | None:
-    """Returns the number of the type of a NumPy type, None if it is not supported."""
+    """Returns the type number of a NumPy type; None if it is not supported."""
     return _NUMBERS.get(dtype)
 
 

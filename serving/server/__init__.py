@@ -1,1 +1,1 @@
-"""The local server."""
+"""The parts of the local server."""

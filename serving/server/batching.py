@@ -1,4 +1,4 @@
-"""Batches of requests that arrive at the same time, as in TF Serving."""
+"""Runs requests that arrive at the same time in batches, as TF Serving does."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from ..protocol.statuses import StatusError, invalid
 
 Arrays = Mapping[str, np.ndarray]
-# Most elements of a padded input, so that requests of very different lengths do not share a batch.
+# Most elements of a padded input. It separates requests of very different lengths.
 _MAX_PADDED = 1 << 18
 
 
@@ -22,14 +22,15 @@ _MAX_PADDED = 1 << 18
 class BatchOptions:
     """Options of a batcher, with the names that TF Serving uses.
 
-    Args:
-        max_batch_size: Most rows of a batch, and of a request.
-        batch_timeout: Seconds that a batch waits for more rows; 0 does not wait.
-        max_enqueued_batches: Number of full batches that may wait. Further requests are refused.
-        pad_variable_length_inputs: Whether requests of different lengths share a batch. Shorter
-            rows are padded on the right with their first element, which the model reads as the
-            newest event unless it is "". Otherwise such requests run in different batches, while TF
-            Serving fails their batch with FAILED_PRECONDITION.
+    Attributes:
+        max_batch_size: Most rows of a batch and of a request (default: 32).
+        batch_timeout: Seconds that a batch waits for more rows (default: 0).
+        max_enqueued_batches: Number of full batches that can wait (default: 10). Further requests
+            are rejected.
+        pad_variable_length_inputs: Whether requests of different lengths share a batch (default:
+            False). If True, the first element of a request pads its rows on the right; the model
+            reads it as the newest event unless it is "". If False, these requests run in different
+            batches, whereas TF Serving fails their batch with FAILED_PRECONDITION.
     """
 
     max_batch_size: int = 32
@@ -39,16 +40,20 @@ class BatchOptions:
 
 
 class Batcher:
-    """Runs requests to a signature in batches, in the threads that bring the requests.
+    """Runs requests to a signature in batches, on the threads of the requests.
 
-    A request runs at once if no batch runs. Other requests wait. When the batch ends, the first of
-    them leads the next batch, and runs as many of them as fit. If a batch fails, its requests run
-    again one by one, so that an invalid request fails alone.
+    If no batch runs, a request starts one at once. Otherwise it waits. When a batch ends, the first
+    waiting request leads the next batch: its thread runs as many waiting requests as fit. If a
+    batch fails, its requests run again one by one, so that an invalid request fails alone.
 
     Args:
-        run: Function of inputs to outputs. The first dimension of each is that of the batch.
+        run: Function from inputs to outputs, all of which have the rows of the batch as first
+            dimension.
         options: Sizes and limits.
-        observe: Called with the number of rows of each batch.
+        observe: Function that gets the number of rows of each batch (default: none).
+
+    Attributes:
+        queued: Number of waiting rows.
     """
 
     def __init__(
@@ -68,9 +73,9 @@ class Batcher:
         """Returns the outputs of one request.
 
         Raises:
-            StatusError: INVALID_ARGUMENT for inputs without a common first dimension or with too
-                many rows, UNAVAILABLE if the queue is full, and the errors of `run` for this
-                request.
+            StatusError: INVALID_ARGUMENT if the inputs have no common first dimension or too many
+                rows, UNAVAILABLE if the queue is full. Errors of `run` for this request are raised
+                too.
         """
         request = _Request(inputs, self._rows(inputs))
         with self._lock:
@@ -145,7 +150,7 @@ class Batcher:
                 self._changed.wait(left)
 
     def _collect(self, request: "_Request") -> list["_Request"]:
-        """The request, and the waiting requests that fit, which leave the queue."""
+        """Takes the waiting requests that fit with the request from the queue: the batch."""
         batch, rows, shapes, left = [request], request.rows, request.shapes(), deque()
         with self._lock:
             for other in self._waiting:
@@ -161,13 +166,13 @@ class Batcher:
     def _common(
         self, shapes: Mapping[str, tuple], other: "_Request", rows: int, is_empty: bool
     ) -> Mapping[str, tuple] | None:
-        """The shapes of a batch with another request; None if it does not fit, or is expensive."""
+        """Row shapes of a batch with another request; None if it does not fit or pads too much."""
         if rows > self._options.max_batch_size:
             return None
         others = other.shapes()
         if others == shapes:
             return shapes
-        # Rows are padded with their first element.
+        # A request without elements has no first element to pad with.
         if not self._options.pad_variable_length_inputs or is_empty or other.is_empty():
             return None
         if any(len(others[name]) != len(own) for name, own in shapes.items()):
@@ -178,7 +183,7 @@ class Batcher:
 
     def _answer(self, batch: Sequence["_Request"]) -> None:
         if len(batch) > 1:
-            # Alone, only the invalid requests fail.
+            # If the batch fails, its requests run alone below, and only invalid requests fail.
             with contextlib.suppress(Exception):
                 outputs = self._run(_joined(batch))
                 self._observe(sum(request.rows for request in batch))
@@ -214,7 +219,7 @@ class _Request:
         self.wake.acquire()
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of a row."""
+        """The shape of a row of each input."""
         return {name: array.shape[1:] for name, array in self.inputs.items()}
 
     def is_empty(self) -> bool:
@@ -229,7 +234,7 @@ def _joined(batch: Sequence[_Request]) -> dict[str, np.ndarray]:
 
 
 def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """All rows. If lengths differ, each part is padded on the right with its first element."""
+    """Joins the rows of all parts. The first element of a part pads its shorter rows."""
     shapes = {part.shape[1:] for part in parts}
     if len(shapes) == 1:
         return np.concatenate(parts)
@@ -245,7 +250,7 @@ def _concatenated(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _split(outputs: Mapping[str, np.ndarray], batch: Sequence[_Request]) -> None:
-    """Gives each request its rows of the outputs, which must have one for each of the batch."""
+    """Gives each request its rows of the outputs, after a check of the number of rows."""
     rows = sum(request.rows for request in batch)
     if any(array.shape[:1] != (rows,) for array in outputs.values()):
         message = (

@@ -1,4 +1,4 @@
-"""The items of a version, found by what their ids and titles contain."""
+"""Searches the items of a version by words in their ids and titles."""
 
 import json
 import unicodedata
@@ -23,8 +23,8 @@ class Found(NamedTuple):
     """Items that a search found.
 
     Attributes:
-        items: (id, title) of the best of them; the title is "" if there is none.
-        total: Number of all.
+        items: (id, title) of the first `MOST_FOUND` items; "" for an item without a title.
+        total: Number of all items found.
     """
 
     items: list[tuple[str, str]]
@@ -36,7 +36,7 @@ class Catalogue:
 
     Args:
         ids: Id of each item.
-        titles: Title of each item, "" for none.
+        titles: Title of each item; "" for an item without a title.
     """
 
     def __init__(self, ids: Sequence[str], titles: Sequence[str]):
@@ -47,7 +47,7 @@ class Catalogue:
                 "title": titles,
                 "own": own,
                 "named": named,
-                # A word begins after a blank.
+                # The blank in front marks the beginning of the first word too.
                 "text": [f" {one} {title}" for one, title in zip(own, named, strict=True)],
             },
             schema=dict.fromkeys(("id", "title", "own", "named", "text"), pl.String),
@@ -57,17 +57,15 @@ class Catalogue:
         return self._items.height
 
     def search(self, text: str) -> Found:
-        """Returns the items that contain all words of a text, in their id or their title.
+        """Finds the items that contain all words of a text in their id and title together.
 
-        Items whose id is the text come first, then those whose id or title begins with it, then
-        those in which each word begins a word. Otherwise, the order is that of the catalogue.
+        First come items whose id is the text, then those whose id or title begins with the text,
+        then those in which each word of the text begins a word. Items of equal rank are in the
+        order of the catalogue.
 
         Args:
-            text: At most `MAX_TEXT` characters. Case and accents do not matter, and of many words,
-                only the first 20 count.
-
-        Returns:
-            At most `MOST_FOUND` items, and the number of all.
+            text: At most `MAX_TEXT` characters. Case and accents are ignored. Only the first 20
+                words count.
 
         Raises:
             StatusError: INVALID_ARGUMENT if the text is too long.
@@ -91,7 +89,7 @@ def read_catalogue(folder: Path) -> Catalogue:
     """Reads the items of a version from its assets.
 
     Raises:
-        StatusError: FAILED_PRECONDITION if it has no file of items, or a damaged one.
+        StatusError: FAILED_PRECONDITION if the file of items is missing or damaged.
     """
     if not (folder / _ITEMS).is_file():
         raise failed_precondition(
@@ -112,7 +110,7 @@ def read_catalogue(folder: Path) -> Catalogue:
 
 
 def plain(text: str) -> str:
-    """Returns a text without case and accents, with its words one blank apart."""
+    """Returns a text in lower case, without accents, with one blank between words."""
     if not text.isascii():
         parts = unicodedata.normalize("NFKD", text.casefold())
         text = "".join(one for one in parts if not unicodedata.combining(one))

@@ -11,7 +11,7 @@ from ..protocol.statuses import StatusError
 
 
 class InFlight:
-    """Counts the requests that a server is answering, and refuses requests after `close`."""
+    """Counts the requests in flight, and rejects new requests after `close`."""
 
     def __init__(self):
         self._changed, self._count, self._closed = threading.Condition(), 0, False
@@ -20,7 +20,7 @@ class InFlight:
         """Counts a request until `leave` is called.
 
         Raises:
-            StatusError: UNAVAILABLE after `close`. Clients then retry, or ask another server.
+            StatusError: UNAVAILABLE after `close`. Clients then retry or use another server.
         """
         with self._changed:
             if self._closed:
@@ -31,14 +31,14 @@ class InFlight:
             self._count += 1
 
     def leave(self) -> None:
-        """Ends a request."""
+        """Counts the end of a request."""
         with self._changed:
             self._count -= 1
             if self._closed:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """Refuses further requests."""
+        """Rejects new requests from now on."""
         with self._changed:
             self._closed = True
 
@@ -49,11 +49,11 @@ class InFlight:
 
 
 def end_connections(port: int) -> None:
-    """Closes the listening socket and the accepted connections of a port of this process.
+    """Shuts down the listening socket and the accepted connections of a port of this process.
 
-    A gRPC server that stops cancels calls before its clients learn of the stop. These calls end
-    with CANCELLED, which clients do not retry. On a connection that is shut down they end with
-    UNAVAILABLE. Data that is already written still arrives.
+    Without this, a stopping gRPC server cancels calls with CANCELLED, which clients do not retry.
+    After a shutdown of the connection, calls fail with UNAVAILABLE, which clients retry. Clients
+    still receive data that is already written.
     """
     for listening in (True, False):
         for name in os.listdir("/dev/fd"):
@@ -65,7 +65,7 @@ def end_connections(port: int) -> None:
 
 
 def _socket(number: int) -> socket.socket:
-    """A duplicate, because the number could be reused for another file meanwhile."""
+    """A socket with a duplicate of the descriptor, whose number another file can take over."""
     handle = os.dup(number)
     try:
         return socket.socket(fileno=handle)

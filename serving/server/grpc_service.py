@@ -1,4 +1,4 @@
-"""The gRPC services of TF Serving on a model store."""
+"""The gRPC services of TF Serving, which a model store implements."""
 
 import functools
 import logging
@@ -23,7 +23,7 @@ from .model_store import ModelStore
 from .signature import MAX_ELEMENTS
 
 _SIGNATURES = "signature_def"
-# More inputs or outputs than any signature has.
+# Most inputs or output names of a request. Signatures have fewer.
 _MAX_NAMES = 64
 _UNREADABLE = object()
 _log = logging.getLogger(__name__)
@@ -32,13 +32,13 @@ _log = logging.getLogger(__name__)
 def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) -> None:
     """Adds PredictionService and ModelService to a server.
 
-    Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest are answered. Other
-    methods are UNIMPLEMENTED.
+    They have the methods Predict, GetModelMetadata, GetModelStatus and HandleReloadConfigRequest.
+    Other methods fail with UNIMPLEMENTED.
 
     Args:
-        server: Server, not started.
+        server: Server that has not started.
         store: The models.
-        in_flight: Counts the calls until their responses are sent.
+        in_flight: Counts each call until its response is sent.
     """
     services = {
         "PredictionService": {
@@ -60,10 +60,10 @@ def add_services(server: grpc.Server, store: ModelStore, in_flight: InFlight) ->
 
 
 def _handler(method: Callable, kind: type, in_flight: InFlight) -> grpc.RpcMethodHandler:
-    """Makes the handler of a method. Every exception becomes the status of the call."""
+    """Makes the handler of a method. It turns every exception into the status of the call."""
 
     def read(data):
-        # gRPC itself would answer INTERNAL, but the client is at fault.
+        # Otherwise gRPC returns INTERNAL, although the client made the error.
         try:
             return kind.FromString(data)
         except DecodeError:

@@ -11,7 +11,11 @@ _SHOWN = 80
 
 
 class HttpError(Exception):
-    """A request that is refused because of its headers or its body.
+    """The server rejects a request because of its headers or its body.
+
+    Args:
+        status: HTTP status.
+        message: One sentence.
 
     Attributes:
         status, message: As given.
@@ -26,12 +30,15 @@ class HttpError(Exception):
 class Limits:
     """Limits on clients.
 
-    Args:
-        body: Most bytes of a body.
-        head: Most bytes of the request line and the headers, up to the size of one read.
-        connections: Most connections. A further one replaces an idle one, or is refused with 503.
-        request_seconds: Time to receive a request, and to send its response.
-        idle_seconds: Time after which an idle connection is closed.
+    Attributes:
+        body: Most bytes of a body (default: 4 MiB).
+        head: Most bytes of the request line and the headers (default: 64 KiB). A head that arrives
+            in one read can be larger.
+        connections: Most connections (default: 64). A further connection replaces an idle one. If
+            none is idle, it is rejected with 503.
+        request_seconds: Seconds to receive a request, and seconds to send its response (default:
+            10).
+        idle_seconds: Seconds after which an idle connection is closed (default: 60).
     """
 
     body: int = 4 << 20
@@ -44,15 +51,15 @@ class Limits:
 def check_headers(
     headers: Iterable[tuple[bytes, bytes]], version: str, limit: int, hosts: Collection[str]
 ) -> None:
-    """Refuses a request that the server cannot read, or that another site may have sent.
+    """Rejects a request that the server cannot read, or that another site may have sent.
 
-    A page of another site can make its own host name point to this machine. The browser then sends
-    requests of this page here, with that name. So the server only accepts known host names, and
-    pages of known names.
+    Another site can make its host name point to this machine (DNS rebinding). The browser then
+    sends requests of the site's pages here, with that name in the header host. So the server only
+    accepts requests with known host names, and from pages of known hosts.
 
     Args:
         headers: (name in lower case, value) pairs.
-        version: Version of HTTP.
+        version: Version of HTTP, such as "1.1".
         limit: Most bytes of a body.
         hosts: Known host names in lower case.
 
@@ -83,7 +90,7 @@ def check_headers(
 
 
 def too_large(limit: int) -> HttpError:
-    """Makes the 413 of a body."""
+    """Makes the error 413 of a body with more than `limit` bytes."""
     return HttpError(
         413,
         f"A body may have at most {limit} bytes; send fewer rows, or shorter histories, at a time.",
@@ -97,7 +104,7 @@ def _one(values: list[bytes], name: str) -> str:
 
 
 def _name(host: str) -> str | None:
-    """The host name of a header host in lower case, without the port; None if it is invalid."""
+    """The host name in a header host, in lower case without the port; None if it is invalid."""
     match = _HOST.fullmatch(host)
     return match[1].lower() if match else None
 

@@ -1,4 +1,4 @@
-"""Connections of uvicorn with limits on what a client can take."""
+"""Connections of uvicorn with limits on the time and memory that a client can take."""
 
 import asyncio
 import socket
@@ -22,12 +22,12 @@ _REASONS = {
 
 
 class Connection(HttpToolsProtocol):
-    """A connection with a deadline for each request, each response, and for idleness.
+    """A connection with deadlines for requests, responses and idle time.
 
     Args:
-        idle: The idle connections of the server, longest idle first, shared by all connections.
+        idle: Idle connections of the server, longest idle first. All connections share it.
         limits: Limits on clients.
-        **arguments: Those of uvicorn.
+        **arguments: Arguments of `HttpToolsProtocol`.
     """
 
     def __init__(self, idle: dict["Connection", None], limits: Limits, **arguments):
@@ -38,9 +38,9 @@ class Connection(HttpToolsProtocol):
         self._head = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Replaces an idle connection if there are too many."""
+        """Accepts a connection; if there are too many, replaces an idle one or rejects this one."""
         super().connection_made(transport)
-        # A response is two writes. With Nagle's algorithm the second waits for an acknowledgement.
+        # A response is two writes. Nagle's algorithm would delay the second one.
         accepted = transport.get_extra_info("socket")
         accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # With a buffer limit of 0, `pause_writing` is called whenever data waits to be sent.
@@ -54,14 +54,14 @@ class Connection(HttpToolsProtocol):
             self._end(503, "The server has as many connections as it takes; try again later.")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forgets the connection."""
+        """Removes the connection from the idle ones, and stops its timers."""
         self._idle.pop(self, None)
         self._stop_timer()
         self._unset_keepalive_if_required()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Starts the deadline of a request at its first byte."""
+        """Starts the deadline of a request at its first byte, and checks the size of its head."""
         if self._ended:
             return
         if not self._coming:
@@ -72,7 +72,7 @@ class Connection(HttpToolsProtocol):
             self._end(431, f"The head of a request may have at most {self._limits.head} bytes.")
 
     def eof_received(self) -> bool:
-        """Answers a client that sends no more."""
+        """Completes the responses to a client that has closed its side of the connection."""
         if self._answering() and not self.cycle.more_body:
             self.cycle.keep_alive = False
             return True
@@ -81,13 +81,13 @@ class Connection(HttpToolsProtocol):
         return False
 
     def on_message_begin(self) -> None:
-        """Starts a request, which may come in the same packet as the one before."""
+        """Starts the deadline of a request that comes in the same packet as the one before."""
         if not self._coming:
             self._begin()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """Ends the head."""
+        """Marks the end of the head."""
         self._in_head = False
         super().on_headers_complete()
 
@@ -98,18 +98,18 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Waits for the next request."""
+        """Marks the connection as idle, unless there is a next request."""
         super().on_response_complete()
         if not (self._coming or self.pipeline or self.transport.is_closing()):
             self._idle[self] = None
 
     def pause_writing(self) -> None:
-        """Starts the deadline of a response that the client does not read."""
+        """Starts the deadline of a response whose data waits for the client."""
         super().pause_writing()
         self._start_timer(self._limits.request_seconds)
 
     def resume_writing(self) -> None:
-        """Stops the deadline of a response."""
+        """Stops the deadline of a response whose data is sent."""
         super().resume_writing()
         if not (self._coming or self._ended):
             self._stop_timer()
@@ -119,7 +119,7 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def send_400_response(self, msg: str) -> None:
-        """Answers invalid HTTP, unless an earlier request is being answered."""
+        """Responds to invalid HTTP, unless an earlier request is in flight."""
         if self._answering() and not self.cycle.more_body:
             self.cycle.keep_alive, self._ended = False, True
         elif self.pipeline:
@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
         if self.flow.write_paused:
             self.transport.abort()
         elif self._answering() and (self.pipeline or not self.cycle.more_body):
-            # The next request is late; this one is answered first.
+            # The next request is late, but the response to this one comes first.
             self._start_timer(self._limits.request_seconds)
         elif self._ended:
             self.transport.abort()
@@ -165,10 +165,10 @@ class Connection(HttpToolsProtocol):
             self._end(408, f"A request must come within {seconds:g} seconds; send it again.")
 
     def _end(self, status, message):
-        """Sends a last response to a request that is not read to its end.
+        """Sends an error as the last response, to a request whose body is not read to its end.
 
-        A connection that is closed with unread bytes is reset, and the client may not see the
-        response. So the connection is read for a while.
+        Closing a connection with unread bytes resets it, so that the client may not see the
+        response. So the server keeps reading for `_LINGER` seconds.
         """
         self._ended = True
         self._idle.pop(self, None)

@@ -1,4 +1,4 @@
-"""HTTP/1.1 with uvicorn: one thread reads the requests, many threads answer them."""
+"""An HTTP/1.1 server on uvicorn: one thread reads the requests, many threads process them."""
 
 import asyncio
 import contextlib
@@ -26,7 +26,14 @@ _log = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """A response: the HTTP status, the body, its Content-Type, and further headers."""
+    """A response.
+
+    Attributes:
+        status: HTTP status.
+        body: Body in bytes.
+        kind: Content-Type of the body (default: "application/json").
+        headers: (name, value) pairs of further headers.
+    """
 
     status: int
     body: bytes
@@ -38,21 +45,21 @@ Respond = Callable[[str, str, bytes], Response]
 
 
 class HttpServer:
-    """Answers requests with a function, over persistent connections.
+    """Serves the responses of a function, over persistent connections.
 
     Args:
         host: Address to listen on.
-        port: Port; 0 takes a free one.
-        respond: (method, path without query, body) -> `Response`. It is called in many threads.
-            An exception becomes a 500.
-        limits: Limits on clients.
-        allowed_hosts: Host names that are answered, besides those of loopback and `host`.
+        port: Port. 0 takes a free one.
+        respond: Function from (method, path without query, body) to a `Response`. Many threads call
+            it. An exception becomes the status 500.
+        limits: Limits on clients. None (default): `Limits()`.
+        allowed_hosts: Host names that requests may have, besides those of loopback and `host`.
 
     Attributes:
-        port: The port.
+        port: Port of the server.
 
     Raises:
-        OSError: If the port is in use.
+        OSError: If the port is in use or the address is not of this machine.
     """
 
     def __init__(
@@ -88,7 +95,7 @@ class HttpServer:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Starts to answer."""
+        """Starts to accept requests, in another thread."""
         self._thread = threading.Thread(
             target=lambda: asyncio.run(self._serve()), name="http", daemon=True
         )
@@ -97,13 +104,13 @@ class HttpServer:
             time.sleep(0.001)
 
     def stop(self, grace: float = 5.0) -> bool:
-        """Answers the requests in flight, and new requests with 503.
+        """Completes the requests in flight, rejects new requests with 503, and stops.
 
         Args:
-            grace: Seconds to wait for the requests in flight.
+            grace: Most seconds to wait for the requests in flight (default: 5).
 
         Returns:
-            Whether all of them were answered in this time.
+            Whether all requests in flight were completed in this time.
         """
         self._in_flight.close()
         answered = self._in_flight.wait(grace)
@@ -157,10 +164,10 @@ class HttpServer:
 
 
 async def _read(receive, limit: int) -> bytes | None:
-    """The body of a request; None if the client has left.
+    """The body of a request; None if the client has disconnected.
 
     Raises:
-        HttpError: 413.
+        HttpError: 413 if the body is too large.
     """
     body = bytearray()
     while (message := await receive())["type"] == "http.request":
@@ -173,10 +180,10 @@ async def _read(receive, limit: int) -> bytes | None:
 
 
 async def _refuse(error: HttpError, receive, send) -> None:
-    """Sends the last response of a connection, to a request whose body is not read.
+    """Sends an error as the last response of a connection, to a request whose body is not read.
 
-    A connection that is closed with unread bytes is reset, and the client may not see the response.
-    So the connection is read for a while.
+    Closing a connection with unread bytes resets it, so that the client may not see the response.
+    So the server keeps reading for `_LINGER` seconds.
     """
     response = Response(error.status, error_body(error.message), headers=(("Connection", "close"),))
     await send(_start(response))
@@ -216,6 +223,6 @@ def _listening(host: str, port: int) -> socket.socket:
 
 def _names(host: str, allowed: Collection[str]) -> frozenset[str]:
     own = f"[{host}]" if ":" in host else host
-    # 0.0.0.0 and :: stand for all addresses, and are no host names.
+    # 0.0.0.0 and :: stand for all addresses and are not host names.
     mine = () if own in ("0.0.0.0", "[::]") else (own,)  # noqa: S104
     return LOOPBACK | {name.lower() for name in (*mine, *allowed)}

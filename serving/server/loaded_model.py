@@ -1,4 +1,4 @@
-"""A version of a model in memory, loaded and run by TensorFlow's session loader."""
+"""A version of a model in memory, which a TensorFlow session runs."""
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,12 +30,12 @@ class LoadedModel:
 
     Args:
         folder: Version folder with saved_model.pb.
-        threads: Threads of one operation. The first model of a process decides for all. One thread
-            is best for small models under load.
+        threads: Threads of one operation (default: 1). The first model of a process decides for
+            all. One thread is best for small models under load.
 
     Attributes:
         definitions: The signatures as a SignatureDefMap.
-        signatures: Name -> `Signature`, for those that requests can name.
+        signatures: `Signature` by name, for the signatures that requests can name.
 
     Raises:
         StatusError: If TensorFlow cannot load the SavedModel.
@@ -44,7 +44,7 @@ class LoadedModel:
     def __init__(self, folder: str | Path, threads: int = 1):
         self.folder = Path(folder)
         self._catalogue, self._reading = None, threading.Lock()
-        # With a negative number the calling thread runs the operations itself.
+        # A negative number makes the calling thread run the operations itself.
         config = tf.compat.v1.ConfigProto(
             inter_op_parallelism_threads=-1, intra_op_parallelism_threads=threads
         )
@@ -61,7 +61,7 @@ class LoadedModel:
             }
         except Exception as error:
             self._session.close()
-            # A long message loses its middle: no folder may be half there.
+            # Removes the folder first, because a long message loses its middle.
             reason = without_folder(first_line(error), self.folder, "it")
             message = f"{folder} cannot be loaded as a SavedModel ({reason}); export it again."
             raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, message) from None
@@ -70,7 +70,7 @@ class LoadedModel:
         """Returns a signature by name, `serving_default` for "".
 
         Raises:
-            StatusError: FAILED_PRECONDITION if there is none.
+            StatusError: FAILED_PRECONDITION if there is no such signature.
         """
         found = self.signatures.get(name or DEFAULT_SIGNATURE)
         if found is None:
@@ -90,13 +90,14 @@ class LoadedModel:
 
         Args:
             signature: Name of the signature, "" for `serving_default`.
-            inputs: All inputs. Texts are bytes in arrays of objects.
-            outputs: Names of the outputs, all by default.
-            batchers: By signature; without one the signature runs at once.
+            inputs: All inputs of the signature. Texts are bytes in arrays of objects.
+            outputs: Names of the outputs to return. Empty (default) returns all.
+            batchers: Batchers by signature. A signature without a batcher runs at once.
 
         Raises:
             StatusError: FAILED_PRECONDITION for an unknown signature, INVALID_ARGUMENT for unknown
-                inputs or outputs, and the code of TensorFlow for values that it rejects.
+                or invalid inputs and unknown outputs, UNAVAILABLE if the queue is full, and
+                TensorFlow's own code for values that it rejects.
         """
         found = self.signature(signature)
         found.check(inputs)
@@ -108,11 +109,11 @@ class LoadedModel:
         """Runs the requests of the warm-up file, if there is one.
 
         Returns:
-            The number of requests.
+            Number of requests.
 
         Raises:
-            StatusError: If the file cannot be read, has more than 1,000 requests or others than
-                Predict, or if a request fails.
+            StatusError: If the file cannot be read, has more than 1,000 requests or one that is not
+                a Predict request, or if a request fails.
         """
         path = self.folder / WARMUP
         if not path.is_file():
@@ -128,14 +129,14 @@ class LoadedModel:
 
     @property
     def catalogue(self) -> Catalogue:
-        """The items of the version, read when they are first needed."""
+        """The items of the version. The first use reads them."""
         with self._reading:
             if self._catalogue is None:
                 self._catalogue = read_catalogue(self.folder)
             return self._catalogue
 
     def close(self) -> None:
-        """Closes the TensorFlow session. No request may run any more."""
+        """Closes the TensorFlow session. All requests must have ended."""
         self.signatures = {}
         self._session.close()
 

@@ -9,12 +9,12 @@ from tfrec_attn.errors import shown
 
 @dataclasses.dataclass(frozen=True)
 class VersionPolicy:
-    """Which versions of a model are served.
+    """Chooses the served versions of a model.
 
-    Args:
-        latest: Number of versions, the greatest ones.
-        specific: These versions instead, if any are given.
-        every: All versions instead.
+    Attributes:
+        latest: Number of greatest versions to serve (default: 1).
+        specific: Versions to serve instead, if there are any.
+        every: Whether to serve all versions instead (default: False).
     """
 
     latest: int = 1
@@ -22,7 +22,7 @@ class VersionPolicy:
     every: bool = False
 
     def choose(self, numbers: Collection[int]) -> list[int]:
-        """Returns the served versions among these, ascending."""
+        """Returns the versions among `numbers` that are served, ascending."""
         if self.every:
             return sorted(numbers)
         if self.specific:
@@ -55,13 +55,13 @@ def parse_policy(text: str) -> VersionPolicy:
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """A model that is served.
+    """Configuration of a served model.
 
-    Args:
-        name: Name in requests.
-        folder: Folder of the versions. None, in a reload, keeps the folder.
-        policy: Which versions are served.
-        labels: Label -> version.
+    Attributes:
+        name: Name of the model in requests.
+        folder: Folder of the versions. In a reload, None keeps the folder.
+        policy: Policy that chooses the served versions (default: the latest one).
+        labels: Version of each label.
     """
 
     name: str

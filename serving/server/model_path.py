@@ -1,4 +1,4 @@
-"""The part of a path that names a model, and a version of it by number or label."""
+"""The part of a URL path that names a model, and a version by number or label."""
 
 import re
 from urllib.parse import unquote
@@ -10,7 +10,10 @@ _MAX_VERSION = str(2**63 - 1)
 
 
 def spec_of(match: re.Match) -> tuple[str, int | None, str | None]:
-    """Returns the name, the version and the label of a path whose first groups are `MODEL_PATH`'s.
+    """Returns (name, version or None, label or None) of a match.
+
+    Args:
+        match: A match of a pattern whose first three groups are those of `MODEL_PATH`.
 
     Raises:
         StatusError: INVALID_ARGUMENT if the version is too large.

@@ -1,4 +1,4 @@
-"""The models of a server, whose folders are watched for new versions."""
+"""The models of a server. It watches their folders for new versions."""
 
 import contextlib
 import logging
@@ -25,13 +25,13 @@ class ModelStore:
     """Models by name. New versions replace old ones without a lost request.
 
     Args:
-        models: One or more models. Labels may name versions that do not exist yet.
-        batching: Options of the batchers; None runs each request alone.
-        poll: Seconds between two searches for new versions.
-        threads: Threads of one operation of a model.
+        models: One or more models. Labels can name versions that do not exist yet.
+        batching: Options of the batchers (default: `BatchOptions()`). None runs each request alone.
+        poll: Seconds between two searches for new versions (default: 2).
+        threads: Threads of one operation, as in `LoadedModel` (default: 1).
 
     Attributes:
-        metrics: The counters.
+        metrics: The `ServerMetrics`.
 
     Raises:
         ValueError: If two models have the same name, or a model has no folder.
@@ -81,7 +81,7 @@ class ModelStore:
                 model.close()
 
     def poll(self) -> None:
-        """Looks for new versions now."""
+        """Searches for new versions now."""
         with self._lock:
             self._leaving = [model for model in self._leaving if not model.close()]
             for name, model in self._models.items():
@@ -100,16 +100,16 @@ class ModelStore:
         return list(self._models)
 
     def ready(self) -> bool:
-        """Returns whether every model has a version that takes requests."""
+        """Returns whether every model has a version in service."""
         return all(model.available() for model in list(self._models.values()))
 
     def available(self, name: str) -> list[int]:
-        """Returns the versions of a model that take requests, ascending."""
+        """Returns the versions of a model in service, ascending; [] for an unknown model."""
         model = self._models.get(name)
         return model.available() if model else []
 
     def queued(self, name: str) -> dict[str, int]:
-        """Returns the rows that wait for the latest version, by signature."""
+        """Returns the number of rows that wait for the latest version, by signature."""
         model = self._models.get(name)
         return model.queued() if model else {}
 
@@ -128,16 +128,16 @@ class ModelStore:
             name: Name of the model.
             signature: Name of the signature, "" for `serving_default`.
             inputs: All inputs of the signature. Texts are bytes in arrays of objects.
-            version: Version number; the latest if neither it nor a label is given.
+            version: Version number. Without version and label, the latest version runs.
             label: Label of a version, instead of its number.
-            outputs: Names of the outputs, all by default.
+            outputs: Names of the outputs to return. Empty (default) returns all.
 
         Returns:
-            The version that answered, the name of the signature, and the outputs.
+            (number of the version that ran, name of the signature, outputs by name).
 
         Raises:
-            StatusError: As in `using`. INVALID_ARGUMENT for unknown inputs or outputs,
-                FAILED_PRECONDITION for an unknown signature, UNAVAILABLE if the queue is full.
+            StatusError: As in `using` and `LoadedModel.run`. INVALID_ARGUMENT also if the outputs
+                are too large.
         """
         begin = time.perf_counter()
         code, counted = grpc.StatusCode.OK, ""
@@ -154,8 +154,7 @@ class ModelStore:
             code = grpc.StatusCode.INTERNAL
             raise
         finally:
-            # Names that are not served are not counted by name: clients could make up any number of
-            # them.
+            # Unknown models are counted as "", because clients can invent any number of names.
             self.metrics.requested(
                 name if name in self._models else "", counted, code, time.perf_counter() - begin
             )
@@ -164,11 +163,16 @@ class ModelStore:
     def using(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> Iterator[Version]:
-        """Gives the version of a model that would answer, and keeps it loaded meanwhile.
+        """Provides a version of a model, and keeps it loaded during the block.
+
+        Args:
+            name: Name of the model.
+            version: Version number. Without version and label, the latest version is provided.
+            label: Label of a version, instead of its number.
 
         Raises:
-            StatusError: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an unknown
-                label.
+            StatusError: NOT_FOUND for an unknown model or version, INVALID_ARGUMENT for an empty
+                name or an unknown label.
         """
         if not name:
             raise invalid("ModelSpec has no name specified.")
@@ -186,10 +190,16 @@ class ModelStore:
     def status(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> list[ModelVersionStatus]:
-        """Returns the states of the versions of a model, greatest first, or of one version.
+        """Returns the states of all versions of a model, greatest first, or of one version.
+
+        Args:
+            name: Name of the model.
+            version: Version number. Without version and label, all versions are returned.
+            label: Label of a version, instead of its number.
 
         Raises:
-            StatusError: NOT_FOUND if there is none.
+            StatusError: NOT_FOUND if there is no such version, INVALID_ARGUMENT for an unknown
+                label.
         """
         if label:
             version = self._labelled(name, label)
@@ -203,26 +213,25 @@ class ModelStore:
         return chosen
 
     def problem(self, name: str) -> str | None:
-        """Returns why the newest version of a model is not served, for the server's own terminal.
+        """Returns the error of the greatest version that cannot be loaded, or None.
 
-        It names paths, unlike what `status` returns. None: none failed.
+        It names paths, which `status` does not: show it only on the server's terminal.
         """
         return self._models[name].problem()
 
     def labels(self, name: str) -> dict[str, int]:
-        """Returns the labels of a model."""
+        """Returns the version of each label of a model."""
         return dict(self._labels.get(name, {}))
 
     def reload(self, models: Sequence[ModelConfig]) -> None:
-        """Serves these models, with these policies and labels, and no others.
+        """Serves only these models, with these policies and labels.
 
-        The folder of a model cannot be changed: a request must not name a folder.
+        The folder of a model cannot change, because a request must not choose folders.
 
         Raises:
-            StatusError: INVALID_ARGUMENT for a model or a folder that the store was not made with,
-                or a model named twice. FAILED_PRECONDITION for a label that is new or moved to a
-                version that takes no requests; the policies are then already changed, and the
-                labels are not.
+            StatusError: INVALID_ARGUMENT if a model is unknown to the store, has another folder, or
+                is named twice. FAILED_PRECONDITION if a label is new or moves, and its version is
+                not in service; the policies have changed then, and the labels have not.
         """
         self._check_reload(models)
         with self._lock:
@@ -272,7 +281,7 @@ class ModelStore:
                     f"name one of {known}."
                 )
             known = self._folders[model.name]
-            # As texts, because the file system must not see a path of a request.
+            # Compares texts, because a path of a request must not reach the file system.
             if model.folder is not None and os.path.abspath(model.folder) != os.path.abspath(known):
                 raise invalid(
                     f"The base_path of model {model.name} cannot be changed while the server runs; "

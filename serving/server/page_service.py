@@ -1,4 +1,4 @@
-"""The web page: its files, and what it asks besides the API of TF Serving."""
+"""The web page: its files, and its requests besides those of the API of TF Serving."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from ..protocol.statuses import StatusError, invalid, not_found
 from .http_server import Response
 from .model_path import MODEL_PATH, spec_of
 
-# The page may load the files of its own server only, and send requests only there.
+# The page can load files only from its own server, and send requests only to it.
 _POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -30,18 +30,19 @@ _MAX_BODY = 1 << 12
 
 
 class PageService:
-    """Answers requests for / and below /page/, from memory only.
+    """Responds to requests for / and below /page/. No path of a request reaches the file system.
 
     - GET / and /page/NAME: the page and its files
-    - GET /page/models: the models in the order of the server, each with its versions, those that
-      have an items file, and its labels; and the number of users
+    - GET /page/models: the number of users, and the models in the order of the server, each with
+      its versions, the versions that have an items file, and its labels
     - POST /page/models/NAME[/versions/V | /labels/L]:search {"text"}: items of the catalogue
-    - POST /page/history {"user"}: the history of a user of the log; without a user, of a random one
+    - POST /page/history {"user"}: the history of a user of the log; without "user", of a random
+      user
 
     Args:
         store: A `ModelStore`.
-        files: Path -> response.
-        users: A `UserLog`, or None.
+        files: Response for each path of a file.
+        users: A `UserLog`, or None (default).
     """
 
     def __init__(self, store, files: Mapping[str, Response], users=None):
@@ -49,10 +50,10 @@ class PageService:
         self._count = None if users is None else len(users)
 
     def respond(self, method: str, path: str, body: bytes) -> Response | None:
-        """Answers a request; None for an unknown path.
+        """Returns the response to a request; None for an unknown path.
 
         Raises:
-            StatusError: If the request cannot be answered.
+            StatusError: If the request is invalid, or the model, its items or the user is unknown.
         """
         if path in self._files or path == _MODELS:
             if method not in ("GET", "HEAD"):
@@ -87,7 +88,7 @@ class PageService:
             with self._store.using(name, version) as found:
                 return _DESCRIBE in found.model.signatures
         except StatusError:
-            # It has just been replaced.
+            # A new version has just replaced it.
             return False
 
     def _search(self, match: re.Match, body: bytes) -> Response:
@@ -111,7 +112,7 @@ class PageService:
 
 
 def page_files() -> dict[str, Response]:
-    """Returns the responses with the files of the page."""
+    """Returns the response for each path of a file of the page."""
     files = {}
     for path in sorted((Path(__file__).parent / "page").iterdir()):
         if path.suffix in _KINDS:
@@ -122,7 +123,7 @@ def page_files() -> dict[str, Response]:
 
 
 def _text(body: bytes, name: str) -> str | None:
-    """Returns the only text of a JSON object, None if it is null or left out."""
+    """The text of the only key of a JSON object; None if it is null or missing."""
     request = rest_json.document(body)
     if not isinstance(request, dict):
         raise invalid(f"A request must be a JSON object, but {rest_json.with_type(request)} came.")

@@ -1,4 +1,4 @@
-"""The REST API of TF Serving on a model store, with metrics and a web page."""
+"""The REST API of TF Serving, which a model store implements, with metrics and a web page."""
 
 import inspect
 import json
@@ -20,7 +20,7 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 _METHOD = re.compile("/v1" + MODEL_PATH + ":(predict|classify|regress)", re.IGNORECASE)
 _ABOUT = re.compile("/v1" + MODEL_PATH + "(/metadata)?", re.IGNORECASE)
 _OPENAPI = Path(__file__).with_name("openapi.json")
-# Inputs that TF Serving demands, and this server fills where they are left out.
+# Default values of inputs. TF Serving has no defaults and requires all inputs.
 _OPTIONAL = {
     **dict.fromkeys(("user_id", "exclude", "allow", "allow_category", "by"), ""),
     **dict.fromkeys(("per_category", "popularity_penalty", "diversity"), 0),
@@ -30,18 +30,18 @@ _HISTORY, _SIMILAR = "history", "similar"
 
 
 class RestService:
-    """Answers HTTP requests as TF Serving does, from memory only.
+    """Responds to HTTP requests as TF Serving does.
 
     It serves POST /v1/models/NAME[/versions/V | /labels/L]:predict, GET /v1/models/NAME[...] for
-    the states of the versions, .../metadata for the signatures, and the metrics for Prometheus.
-    Besides the API of TF Serving, it serves the page, and /openapi.json, which describes all paths.
-    Inputs of a request that have a default can be left out. As in TF Serving, a wrong method below
-    /v1/ is a 400, and an unknown path a 404.
+    the states of the versions, GET .../metadata for the signatures, and the metrics for Prometheus.
+    Besides the API of TF Serving, it serves the web page and /openapi.json, which describes all
+    paths. Requests can leave out inputs with a default. As in TF Serving, a request below /v1/ that
+    fits no path and method is a 400. Other unknown paths are a 404.
 
     Args:
         store: A `ModelStore`.
         page: A `PageService`.
-        metrics: Returns the metrics in the text format of Prometheus.
+        metrics: Function that returns the metrics in the text format of Prometheus.
     """
 
     def __init__(self, store, page, metrics: Callable[[], bytes]):
@@ -54,7 +54,7 @@ class RestService:
         }
 
     def respond(self, method: str, path: str, body: bytes) -> Response:
-        """Answers a request."""
+        """Returns the response to a request."""
         try:
             if path.lower().startswith("/v1/"):
                 return self._respond_v1(method, path, body)
@@ -97,7 +97,7 @@ class RestService:
         return rest_json.from_arrays(outputs, request.rows)
 
     def _inputs(self, name, version, label, signature):
-        """The types of the inputs, which are needed to read JSON, and those with a default."""
+        """(types of the inputs by name, which JSON does not say; defaults of optional inputs)."""
         with self._store.using(name, version, label) as found:
             definitions = found.model.definitions.signature_def
         if signature not in definitions:
@@ -109,7 +109,7 @@ class RestService:
         ranks = {key: len(info.tensor_shape.dim) for key, info in inputs}
         if _HISTORY not in ranks and signature != _SIMILAR:
             return dtypes, {}
-        # A list where an input has columns.
+        # An input of rank 2 gets a list with the default as its only column.
         optional = {name: value for name, value in _OPTIONAL.items() if name in ranks}
         return dtypes, {name: [one] if ranks[name] == 2 else one for name, one in optional.items()}
 
@@ -125,7 +125,7 @@ class RestService:
 
 
 def _in_full(message):
-    """A message as JSON with all fields. Versions of protobuf name this option differently."""
+    """Converts a message to JSON with all fields. The option's name depends on protobuf."""
     known = inspect.signature(json_format.MessageToDict).parameters
     option = (
         "always_print_fields_with_no_presence"

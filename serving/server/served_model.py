@@ -1,4 +1,4 @@
-"""A model with its versions: found in a folder, loaded, swapped and unloaded."""
+"""A model with its versions: finds them in a folder, loads, replaces and unloads them."""
 
 import dataclasses
 import functools
@@ -29,9 +29,9 @@ class Version:
     Attributes:
         number: Version number.
         model: The model, loaded and warmed up.
-        batchers: Signature -> its batcher; none without batching.
-        users: Number of requests that it is answering.
-        retired: Whether it gets no further requests.
+        batchers: Batcher of each signature; empty without batching.
+        users: Number of its requests in flight.
+        retired: Whether it gets no new requests.
     """
 
     number: int
@@ -42,7 +42,7 @@ class Version:
 
 
 class _Failure(NamedTuple):
-    """A version that could not be loaded: its files then, and the error with their paths."""
+    """A failure to load a version: the `_stamp` of its files, and the error with paths."""
 
     stamp: tuple
     message: str
@@ -51,14 +51,16 @@ class _Failure(NamedTuple):
 class ServedModel:
     """The versions of one model.
 
-    One thread at a time may call `poll`; any thread may call the other methods.
+    Only one thread at a time can call `poll`, `configure` and `close`. Any thread can call the
+    other methods.
 
     Args:
-        config: Name, folder and policy.
-        batching: Options of the batchers; None runs each request alone.
+        config: Name, folder and policy of the model.
+        batching: Options of the batchers. None runs each request alone.
         threads: As in `LoadedModel`.
-        observe: Called with the model, the signature and the number of rows of each batch.
-        drained: Called when a replaced version has answered its last request.
+        observe: Function that gets the model name, the signature and the number of rows of each
+            batch.
+        drained: Function that is called when the last request of a retired version has ended.
 
     Attributes:
         config: The current configuration.
@@ -83,10 +85,13 @@ class ServedModel:
         self._statuses: dict[int, ModelVersionStatus] = {}
 
     def acquire(self, number: int | None = None) -> Version:
-        """Returns a version, the latest by default. `release` ends its use.
+        """Returns a version, and keeps it loaded until `release`.
+
+        Args:
+            number: Version number. None (default) returns the latest version.
 
         Raises:
-            StatusError: NOT_FOUND if it is not served.
+            StatusError: NOT_FOUND if the version is not in service.
         """
         with self._lock:
             version = self._latest if number is None else self._serving.get(number)
@@ -96,7 +101,7 @@ class ServedModel:
         raise no_servable(self.config.name, number)
 
     def release(self, version: Version) -> None:
-        """Ends the use of a version."""
+        """Ends the use of a version that `acquire` returned."""
         with self._lock:
             version.users -= 1
             last = version.retired and not version.users
@@ -104,12 +109,12 @@ class ServedModel:
             self._drained()
 
     def available(self) -> list[int]:
-        """Returns the versions that take requests, ascending."""
+        """Returns the versions in service, ascending."""
         with self._lock:
             return sorted(self._serving)
 
     def queued(self) -> dict[str, int]:
-        """Returns the number of rows that wait for a batch, by signature."""
+        """Returns the number of rows that wait for the latest version, by signature."""
         with self._lock:
             latest = self._latest
         return {name: batcher.queued for name, batcher in latest.batchers.items()} if latest else {}
@@ -120,14 +125,14 @@ class ServedModel:
             return [self._statuses[number] for number in sorted(self._statuses, reverse=True)]
 
     def problem(self) -> str | None:
-        """Returns the error of the greatest version that could not be loaded, with its paths."""
+        """Returns the error, with paths, of the greatest version that cannot be loaded, or None."""
         return self._failed[max(self._failed)].message if self._failed else None
 
     def poll(self) -> int:
         """Loads new versions and unloads old ones.
 
         Returns:
-            The number of versions that began to take requests.
+            Number of versions that were put into service.
         """
         self._close_drained()
         try:
@@ -145,7 +150,7 @@ class ServedModel:
             self._load(number, found[number]) for number in wanted if number not in self._serving
         )
         for number in [number for number in self._serving if number not in wanted]:
-            # An old version is served until a new one is, or until none is wanted.
+            # Old versions stay in service until a new one is in service or none is wanted.
             if not wanted or any(other in self._serving for other in wanted):
                 self._retire(number)
         self._close_drained()
@@ -232,14 +237,14 @@ class ServedModel:
 def status_of(
     number: int, state: int, code: grpc.StatusCode = grpc.StatusCode.OK, message: str = ""
 ) -> ModelVersionStatus:
-    """Makes the state of a version, with a code and a reason if it could not be loaded."""
+    """Makes the state of a version, with a code and a message if it cannot be loaded."""
     result = ModelVersionStatus(version=number, state=state)
     result.status.error_code, result.status.error_message = code.value[0], message
     return result
 
 
 def no_servable(name: str, version: int | None) -> StatusError:
-    """Makes the NOT_FOUND of a model, or of one of its versions."""
+    """Makes the NOT_FOUND error of a model, or of one of its versions."""
     return not_found(
         "Servable not found for request: "
         f"{f'Latest({name})' if version is None else f'Specific({name}, {version})'}"
@@ -247,7 +252,7 @@ def no_servable(name: str, version: int | None) -> StatusError:
 
 
 def _stamp(folder: Path) -> tuple:
-    """Sizes and times of the files, which change when a version is repaired."""
+    """Paths, sizes and times of the files, which change when a user repairs a version."""
     files = sorted(folder.rglob("*"))
     try:
         return tuple(

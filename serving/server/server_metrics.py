@@ -15,7 +15,7 @@ class ServerMetrics:
     """Counters of requests, batches and loaded versions, and gauges of versions and queues.
 
     Args:
-        store: The `ModelStore` whose versions and queues are shown.
+        store: The `ModelStore` with the versions and the queues.
     """
 
     def __init__(self, store):
@@ -38,22 +38,22 @@ class ServerMetrics:
         self._swaps = Counter(
             "versions_loaded", "Versions that began to take requests.", ["model"], **one
         )
-        # Finding a counter by its labels takes longer than counting.
+        # Cached, because finding a counter by its labels takes longer than counting.
         self._request = cache(lambda *labels: self._requests.labels(*labels).inc)
         self._seconds = cache(lambda *labels: self._latency.labels(*labels).observe)
         self._batch = cache(lambda *labels: self._rows.labels(*labels).observe)
 
     def requested(self, model: str, signature: str, code: grpc.StatusCode, seconds: float) -> None:
-        """Counts a request. Names that are not served are ""."""
+        """Counts a request and its seconds. An unknown model or signature is ""."""
         self._request(model, signature, code.name)()
         self._seconds(model, signature)(seconds)
 
     def batched(self, model: str, signature: str, rows: int) -> None:
-        """Counts a batch."""
+        """Counts a batch and its rows."""
         self._batch(model, signature)(rows)
 
     def swapped(self, model: str, count: int) -> None:
-        """Counts versions that began to take requests."""
+        """Counts versions that were put into service."""
         self._swaps.labels(model).inc(count)
 
     def render(self) -> bytes:
@@ -61,7 +61,7 @@ class ServerMetrics:
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """Returns the gauges, as Prometheus asks for them."""
+        """Returns the gauges. The registry calls this method."""
         version = GaugeMetricFamily(
             "serving_loaded_version",
             "1 for each version that takes requests.",

@@ -10,23 +10,24 @@ from tfrec_attn.runtime.saved_model import tensors_of
 from ..protocol.statuses import StatusError, from_number, invalid
 from ..protocol.tensors import dtype_of, number_of, type_name
 
-# Limits of an input, of its rows, and of all outputs of a request together.
+# Most elements of an input, most rows of an input, and most values of all outputs of a request.
 MAX_ELEMENTS = 1 << 16
 MAX_ROWS = 1 << 10
 MAX_OUTPUT_VALUES = 1 << 18
 
 
 class Signature:
-    """A signature.
+    """A signature that checks and runs requests.
 
     Args:
-        name: Name in requests.
-        definition: The SignatureDef.
-        function: Function of the input arrays, in the order of `inputs`, to the list of output
+        name: Name of the signature in requests.
+        definition: A SignatureDef.
+        function: Function from the input arrays, in the order of `inputs`, to a list of the output
             arrays, in the order of `outputs`.
 
     Attributes:
-        inputs, outputs: Argument -> `Tensor`, sorted by name.
+        name: As given.
+        inputs, outputs: `Tensor` of each input and output, sorted by name.
     """
 
     def __init__(self, name: str, definition, function: Callable):
@@ -39,10 +40,10 @@ class Signature:
         self._function = function
 
     def check(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Checks types and shapes of the inputs.
+        """Checks names, types and shapes of the inputs.
 
         Raises:
-            StatusError: INVALID_ARGUMENT that names the input.
+            StatusError: INVALID_ARGUMENT if an input does not fit; the message names it.
         """
         if inputs.keys() != self.inputs.keys():
             raise self._other_inputs(inputs)
@@ -56,7 +57,7 @@ class Signature:
             if tensor.shape is not None and not _fits(array.shape, tensor.shape):
                 sizes = ", ".join("?" if size is None else str(size) for size in tensor.shape)
                 raise self._wrong(name, f"of the shape [{sizes}]", str(list(array.shape)))
-            # A shape with a zero has no elements, but its other sizes can be large.
+            # An array without elements can have a large dimension.
             if max(array.size, *array.shape, 0) > MAX_ELEMENTS:
                 raise self._wrong(
                     name, f"of at most {MAX_ELEMENTS} elements", str(list(array.shape))
@@ -65,15 +66,15 @@ class Signature:
                 raise self._wrong(name, f"of at most {MAX_ROWS} rows", str(list(array.shape)))
 
     def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns all outputs of checked inputs.
+        """Returns all outputs for inputs that `check` accepts.
 
         Raises:
-            StatusError: With the code of TensorFlow.
+            StatusError: With TensorFlow's code if the function fails.
         """
         try:
             arrays = self._function(*[inputs[name] for name in self.inputs])
         except Exception as error:
-            # Other exceptions than those of TensorFlow are INTERNAL, 13.
+            # 13 is INTERNAL, for exceptions that are not TensorFlow's.
             code = from_number(getattr(error, "error_code", 13))
             raise StatusError(
                 code, f"signature {self.name} failed: {first_line(error)}."
@@ -85,10 +86,11 @@ class Signature:
         }
 
     def chosen(self, names: Sequence[str]) -> Sequence[str]:
-        """Returns the outputs that a request asks for, all if it names none.
+        """Returns the names of the outputs of a request, which are all if it names none.
 
         Raises:
-            StatusError: INVALID_ARGUMENT for one that is unknown, named twice, or cannot be sent.
+            StatusError: INVALID_ARGUMENT if an output is unknown or named twice, or its type cannot
+                be sent.
         """
         for place, name in enumerate(names):
             if name not in self.outputs:
@@ -127,13 +129,13 @@ class Signature:
 
 
 def check_size(outputs: Mapping[str, np.ndarray]) -> None:
-    """Refuses a response that takes too long to write.
+    """Checks the size of a response, because a large one takes long to write.
 
     Args:
-        outputs: Outputs that the request asks for.
+        outputs: Outputs of the request.
 
     Raises:
-        StatusError: INVALID_ARGUMENT if it is too large.
+        StatusError: INVALID_ARGUMENT if the outputs have more than `MAX_OUTPUT_VALUES` values.
     """
     size = sum(array.size for array in outputs.values())
     if size > MAX_OUTPUT_VALUES:

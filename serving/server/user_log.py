@@ -1,4 +1,4 @@
-"""The users of a log with their histories, in memory."""
+"""The users of a log and their histories, in memory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,19 +14,19 @@ from tfrec_attn.errors import DataError, shown
 from tfrec_attn.lists.file_histories import data_of_servable, file_histories
 from tfrec_attn.lists.user_histories import UserBatch
 
-# Of a history, the page gets the latest events.
+# Number of latest events of a history that the page gets.
 MOST_EVENTS = 2000
 _MAX_BYTES, _MAX_EVENTS = 1 << 30, 20_000_000
 _BATCH = 1 << 14
 
 
 class UserHistory(NamedTuple):
-    """A user with the latest events.
+    """A user and the latest events of the history.
 
     Attributes:
-        user: Id.
-        items: The latest `MOST_EVENTS` items, oldest first.
-        events: Number of all events.
+        user: Id of the user.
+        items: Items of the latest `MOST_EVENTS` events, oldest first.
+        events: Number of all events of the user.
     """
 
     user: str
@@ -38,7 +38,7 @@ class UserLog:
     """Users and their histories.
 
     Args:
-        batches: The users. Of a user who is there twice, the last history counts.
+        batches: Batches of users. If a user occurs twice, the last history counts.
 
     Raises:
         DataError: If there are too many events, or no users.
@@ -85,12 +85,12 @@ def read_user_log(path: str | Path, servable: str | Path) -> UserLog:
 
     Args:
         path: A file as for `--histories` of `python -m tfrec_attn.recommend`.
-        servable: A servable of a run whose log has the columns and the format of this log.
+        servable: A servable whose run has a log with the format and the columns of this log.
 
     Raises:
         ConfigError: If the servable cannot be read.
         DataError: If the file cannot be used, or is too large.
-        ReadError: If it cannot be read to its end.
+        ReadError: If the file cannot be read to its end.
     """
     path = Path(path)
     if path.exists():
@@ -99,7 +99,7 @@ def read_user_log(path: str | Path, servable: str | Path) -> UserLog:
 
 
 def _check_size(path: Path) -> None:
-    """Checks the size of a file before its content is in memory."""
+    """Checks the size of a file before it is read into memory."""
     size, rows = 0, 0
     try:
         for part in parts_of(path):
@@ -112,7 +112,7 @@ def _check_size(path: Path) -> None:
             if size > _MAX_BYTES or rows > _MAX_EVENTS:
                 raise _too_large(path, size, rows)
     except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
-        # What reads the file says what is wrong with it.
+        # The code that reads the file reports its errors.
         return
 
 
