@@ -1,1 +1,1 @@
-"""Files and folders that are written completely or not at all, and checksums of files."""
+"""Writes files and folders completely or not at all, and checks files by checksums."""

@@ -1,4 +1,4 @@
-"""SHA-256 checksums of files, in a file beside them in the format of `sha256sum`."""
+"""SHA-256 checksums of the files of a folder, in a file in the format of `sha256sum`."""
 
 import hashlib
 import os
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 SUMS = "SHA256SUMS"
-# In a version folder of a servable.
+# Path of the checksums in the folder of a version.
 SERVABLE_SUMS = f"assets.extra/{SUMS}"
 _BLOCK = 1 << 22
 
@@ -26,12 +26,12 @@ def file_digest(path: Path, kind: str) -> str:
 
 
 def seal(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> None:
-    """Writes the checksums of files, and flushes all of them to the disk.
+    """Writes the checksums of files, and flushes the files and the checksums to the disk.
 
     Args:
-        folder: The folder of the files.
-        names: Paths in the folder.
-        sums_name: Path in the folder for the checksums.
+        folder: Folder of the files.
+        names: Paths of the files in the folder.
+        sums_name: Path in the folder for the checksums (default: "SHA256SUMS").
 
     Raises:
         OSError: If a file cannot be read, or the disk is full.
@@ -48,7 +48,7 @@ def read_sums(folder: Path, sums_name: str = SUMS) -> dict[str, str]:
     """Returns the checksums of a folder by file name.
 
     Raises:
-        ValueError: If they are missing or damaged.
+        ValueError: If the file of checksums is missing or damaged.
     """
     try:
         lines = (folder / sums_name).read_text(encoding="utf-8").splitlines()
@@ -58,15 +58,15 @@ def read_sums(folder: Path, sums_name: str = SUMS) -> dict[str, str]:
 
 
 def first_damage(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> str | None:
-    """Returns the path of the first damaged file and what is wrong with it, or None.
+    """Returns a clause about the first damaged file, or None.
 
-    A folder without checksums, such as that of another program, passes.
+    A folder without a file of checksums, such as that of another program, counts as undamaged.
 
     Args:
         folder: A run, or a version of a servable.
-        names: Paths in it that must have a checksum; one that ends with `*` names one or more files
-            by their prefix.
-        sums_name: Path in the folder of the checksums.
+        names: Paths of files in the folder, which must have a checksum. A path that ends with `*`
+            stands for all files with this prefix, at least one.
+        sums_name: Path in the folder of the checksums (default: "SHA256SUMS").
     """
     if not (folder / sums_name).exists():
         return None
@@ -88,7 +88,7 @@ def first_damage(folder: Path, names: Iterable[str], sums_name: str = SUMS) -> s
 
 
 def damage(path: Path, expected: str) -> str | None:
-    """Returns what is wrong with a file that should have a checksum, or None."""
+    """Returns the end of a clause about damage to a file, or None if it has the checksum."""
     if not path.is_file():
         return "is missing"
     try:

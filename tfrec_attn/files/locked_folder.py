@@ -1,4 +1,4 @@
-"""Folders in which one process works at a time, together with the processes that it starts."""
+"""Locks a folder for one process and the processes that it starts."""
 
 import contextlib
 import fcntl
@@ -11,20 +11,21 @@ from tfrec_attn.errors import ConfigError
 
 @contextlib.contextmanager
 def locked_folder(folder: Path, other: str) -> Iterator[int]:
-    """Locks a folder, which is made if it does not exist, and removed if it is empty at the end.
+    """Locks a folder during the block.
 
-    A process that inherits the file descriptor has the lock too: the folder stays locked until the
-    last of them ends, even if this one is killed.
+    The folder is created if it does not exist. A created folder is removed at the end if it is
+    empty. A process that inherits the file descriptor shares the lock: the folder stays locked
+    until the last of these processes ends, even if this one is killed.
 
     Args:
         folder: The folder.
-        other: What to do instead, such as "name another folder".
+        other: A remedy for the message, such as "name another folder".
 
     Yields:
         The file descriptor.
 
     Raises:
-        ConfigError: If another process works in the folder, or it cannot be made.
+        ConfigError: If another process has the lock, or the folder cannot be created.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     try:

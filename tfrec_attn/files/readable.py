@@ -1,4 +1,4 @@
-"""Files that cannot be read, as errors of one sentence."""
+"""Turns exceptions of unreadable files into errors of one sentence."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from tfrec_attn.errors import DataError, first_line
 
 @contextlib.contextmanager
 def readable(path: object) -> Iterator[None]:
-    """Turns an error of the disk inside into a DataError."""
+    """Turns an OSError in the block into a DataError; `path` is the file in the message."""
     try:
         yield
     except OSError as error:
@@ -21,12 +21,12 @@ def readable(path: object) -> Iterator[None]:
 def readable_parquet(
     path: object, kind: type[Exception] = DataError, then: str = ""
 ) -> Iterator[None]:
-    """Turns an error of polars or of the disk inside into one of this kind.
+    """Turns an OSError or an error of polars in the block into an error of one sentence.
 
     Args:
-        path: The file, as the message names it.
-        kind: Kind of the error.
-        then: What to do, as the end of the sentence.
+        path: The file in the message.
+        kind: Class of the error (default: DataError).
+        then: End of the sentence, such as a remedy.
     """
     try:
         yield

@@ -1,7 +1,7 @@
-"""Folders of unfinished work: used by one process at a time, and renamed when complete.
+"""Folders of unfinished work. One process uses a folder at a time, and renames it when complete.
 
-Files are known by patterns, and folders by the content of a file in them. The program removes and
-replaces only what it has written itself.
+The program removes and replaces only what it has written itself. It recognizes its files by
+patterns, and its folders by a file in them, the mark.
 """
 
 import contextlib
@@ -18,31 +18,31 @@ _REPLACED = "replaced"
 
 
 class ForeignFolder(ConfigError):
-    """A folder that this program did not make; the message is a clause that names it."""
+    """A folder that this program did not create. The message is a clause that names the folder."""
 
 
 class BusyFolder(ConfigError):
-    """A folder in which another process works; the message is a clause that names it."""
+    """A folder that another process uses. The message is a clause that names the folder."""
 
 
 class WorkFolder:
-    """A folder of unfinished work, locked by this process.
+    """A folder of unfinished work, which this process locks.
 
-    A file `lock` in it names the kind of work. A folder without that file, or with a symbolic link
-    in it, is not this program's, and is left as it is.
+    A file `lock` in the folder, the mark, names the kind of work. A folder with content but without
+    the mark, or with a symbolic link in it, belongs to someone else and does not change.
 
     Args:
-        folder: The folder; missing parents are made.
+        folder: The folder. It and its missing parents are created.
         kind: Kind of work, such as "run".
-        known: Patterns of the paths that the program writes in it, as for `foreign_paths`.
+        known: Patterns of the paths that the program writes in the folder, as for `foreign_paths`.
 
     Attributes:
-        is_new: Whether this object made the folder, or found it empty.
+        is_new: Whether this object created the folder or found it empty.
 
     Raises:
-        ForeignFolder: If the folder is not this program's.
-        BusyFolder: If another process works in it.
-        OSError: If it cannot be made.
+        ForeignFolder: If the folder belongs to someone else.
+        BusyFolder: If another process uses the folder.
+        OSError: If the folder cannot be created.
     """
 
     def __init__(self, folder: Path, kind: str, known: Sequence[str]):
@@ -67,7 +67,7 @@ class WorkFolder:
             free = True
         except OSError:
             free = False
-        # The process that had the lock may have renamed or removed the folder meanwhile.
+        # The former owner of the lock may have renamed or removed the folder in between.
         if not (free and self._has_lock()):
             raise BusyFolder(f"{self.folder} is in use by another process")
         if links := [path for path in _entries(self.folder) if path.is_symlink()]:
@@ -87,15 +87,15 @@ class WorkFolder:
             return False
 
     def clear(self, keep: Iterable[str] = ()) -> None:
-        """Removes what the program wrote, except the mark and the named files."""
+        """Removes what the program wrote, except the mark and the files of `keep`."""
         remove(self.folder, self._known, keep=(MARK, *keep))
 
     def abandon(self) -> None:
-        """Removes what the program wrote, and the folders that this object made if empty."""
+        """Removes what the program wrote, and the folder and its created parents if empty."""
         if not self._has_lock():
             return
         self.clear()
-        # The mark is removed last: without it the other files would count as foreign.
+        # Last, because without the mark the other files would count as foreign.
         (self.folder / MARK).unlink()
         if not (self.is_new and self._existed):
             for folder in (self.folder, *self._made):
@@ -103,16 +103,16 @@ class WorkFolder:
                     folder.rmdir()
 
     def finish(self, target: Path, notes: Sequence[str] = ()) -> None:
-        """Renames the folder; a folder that the program wrote there before is replaced.
+        """Renames the folder, and replaces an earlier folder of the program at the target.
 
-        If the process is killed meanwhile, the target is the old folder, or the new one, or the new
-        one with the old one in it, which `clean_up` removes.
+        If the process is killed during the replacement, the old folder can be in the new one.
+        `clean_up` removes it.
 
         Args:
             target: The new path.
-            notes: Names of files that unfinished work needs and finished work does not.
+            notes: Names of files that only unfinished work needs. They are removed.
         """
-        # A path through the old folder, such as `run/../run`, ends when that is moved.
+        # A path through the old folder, such as `run/../run`, is invalid after its move.
         folder, target = (one.parent.resolve() / one.name for one in (self.folder, target))
         if os.path.lexists(target):
             target.rename(folder / _REPLACED)
@@ -125,14 +125,14 @@ class WorkFolder:
 
 
 def open_work(folder: Path, kind: str, known: Sequence[str], other: str) -> WorkFolder:
-    """Returns a `WorkFolder`, with errors for the user.
+    """Returns a `WorkFolder`, or raises an error with a remedy.
 
     Args:
-        folder, kind, known: Those of `WorkFolder`.
-        other: What to do instead, such as "name another file".
+        folder, kind, known: As in `WorkFolder`.
+        other: A remedy for the message, such as "name another file".
 
     Raises:
-        ConfigError: If the folder is not this program's, is in use, or cannot be made.
+        ConfigError: If the folder belongs to someone else, is in use, or cannot be created.
     """
     try:
         return WorkFolder(folder, kind, known)
@@ -145,7 +145,7 @@ def open_work(folder: Path, kind: str, known: Sequence[str], other: str) -> Work
 
 
 def is_marked(folder: Path, kind: str) -> bool:
-    """Whether a folder has the mark of unfinished work of a kind, without symbolic links."""
+    """Returns whether a folder has the mark of a kind of work, and neither is a symbolic link."""
     mark = folder / MARK
     try:
         links = folder.is_symlink() or mark.is_symlink()
@@ -155,12 +155,12 @@ def is_marked(folder: Path, kind: str) -> bool:
 
 
 def unfinished_patterns(known: Sequence[str]) -> tuple[str, ...]:
-    """Returns the patterns of a folder of unfinished work, given those of the finished work."""
+    """Returns the patterns of unfinished work, given those of finished work."""
     return (*known, MARK, *(f"{_REPLACED}/{pattern}" for pattern in known))
 
 
 def clean_up(target: Path, kind: str, known: Sequence[str], notes: Sequence[str] = ()) -> None:
-    """Removes from finished work what remains if the process is killed in `WorkFolder.finish`."""
+    """Removes what a process that was killed in `WorkFolder.finish` left in finished work."""
     if not is_marked(target, kind):
         return
     remove(target / _REPLACED, known)
@@ -174,16 +174,25 @@ def foreign_paths(folder: Path, known: Sequence[str]) -> list[Path]:
     """Returns the paths in a folder that this program did not write.
 
     Args:
-        folder: A folder, no symbolic link.
+        folder: A folder that is not a symbolic link.
         known: Patterns of the paths that the program writes, with `*` and `?` within a name, and
-            `**` at the end for everything below. A folder is known if a pattern goes through it. A
-            symbolic link is never known.
+            `**` at the end for all paths below. Parent folders of a pattern match too. A symbolic
+            link matches no pattern.
     """
     return [path for path in _entries(folder) if not _is_known(path, folder, known)]
 
 
 def check_removable(folder: Path, known: Sequence[str], other: str) -> None:
-    """Raises ConfigError if `--restart` would remove what this program did not write."""
+    """Checks that `--restart` removes only what this program wrote.
+
+    Args:
+        folder: The folder that `--restart` removes.
+        known: Patterns as for `foreign_paths`.
+        other: A remedy for the message, such as "name another folder".
+
+    Raises:
+        ConfigError: If the folder has a path that this program did not write.
+    """
     try:
         _check_is_folder(folder)
         if found := foreign_paths(folder, known):
@@ -195,11 +204,11 @@ def check_removable(folder: Path, known: Sequence[str], other: str) -> None:
 
 
 def remove(folder: Path, known: Sequence[str], keep: Iterable[str] = ()) -> None:
-    """Removes only what this program wrote in a folder; the folder itself stays.
+    """Removes what this program wrote in a folder, but not the folder itself.
 
     Args:
-        folder: A folder, no symbolic link.
-        known: As for `foreign_paths`.
+        folder: A folder that is not a symbolic link.
+        known: Patterns as for `foreign_paths`.
         keep: Paths in the folder that stay.
     """
     kept = {folder / name for name in keep}
@@ -224,14 +233,14 @@ def _check_is_folder(folder: Path) -> None:
 
 
 def has_content(folder: Path) -> bool:
-    """Whether a folder holds more than an empty mark."""
+    """Returns whether a folder has content besides an empty mark."""
     return any(
         path.name != MARK or path.is_symlink() or path.stat().st_size for path in folder.iterdir()
     )
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yields all paths in a folder, each folder before its content; links are not followed."""
+    """Yields all paths in a folder, a folder before its content, without following links."""
     if not folder.is_dir() or folder.is_symlink():
         return
     for path in sorted(folder.iterdir()):

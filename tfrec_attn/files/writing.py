@@ -1,4 +1,4 @@
-"""Files that are written completely, and never over a user's file."""
+"""Writes files completely or not at all, and never over a user's file."""
 
 import io
 import os
@@ -12,10 +12,10 @@ from tfrec_attn.errors import ConfigError
 
 
 def save_array(path: Path, values: np.ndarray) -> None:
-    """Writes an array as `.npy`; unlike `np.save`, reports a disk that is full at the end.
+    """Writes an array as `.npy`. Unlike `np.save`, it notices that the disk is full at the end.
 
     Raises:
-        OSError: If it cannot be written completely.
+        OSError: If the array cannot be written completely.
     """
     buffer = io.BytesIO()
     np.save(buffer, values)
@@ -23,16 +23,16 @@ def save_array(path: Path, values: np.ndarray) -> None:
 
 
 def append_array(file: BinaryIO, values: np.ndarray) -> None:
-    """Writes the bytes of an array; unlike `tofile`, reports a disk that is full at the end.
+    """Writes the bytes of an array. Unlike `tofile`, it notices that the disk is full at the end.
 
     Raises:
-        OSError: If they cannot be written completely.
+        OSError: If the bytes cannot be written completely.
     """
     file.write(np.ascontiguousarray(values).data)
 
 
 def check_output(path: str | Path, beginning: str, option: str) -> None:
-    """Checks that a file can be written, and that it replaces nothing but one of the same kind.
+    """Checks that a file can be written, and that it replaces at most a file of the same kind.
 
     Args:
         path: The file.
@@ -40,7 +40,8 @@ def check_output(path: str | Path, beginning: str, option: str) -> None:
         option: The option that names the file, for messages.
 
     Raises:
-        ConfigError: If it is a folder or in none, or as for `check_kind`.
+        ConfigError: If the path is a folder, its folder is missing or read-only, or `check_kind`
+            raises it.
     """
     path = Path(path)
     try:
@@ -53,7 +54,7 @@ def check_output(path: str | Path, beginning: str, option: str) -> None:
 
 
 def _problem_of(path: Path) -> str | None:
-    """Returns why a file cannot be written, or None."""
+    """A clause about why a file cannot be written, or None."""
     folder = path.parent
     if not folder.is_dir():
         return f"there is no folder {folder}; make it, or name another file"
@@ -65,13 +66,13 @@ def _problem_of(path: Path) -> str | None:
 
 
 def check_kind(path: str | Path, beginning: str, option: str) -> None:
-    """Checks that a file is new, no regular file, or an earlier one of the same kind.
+    """Checks that a path is new, empty, of the same kind, or not a regular file, such as a device.
 
     Args:
-        path, beginning, option: Those of `check_output`.
+        path, beginning, option: As in `check_output`.
 
     Raises:
-        ConfigError: If it is another file.
+        ConfigError: If the path is another file.
     """
     path, expected = Path(path), beginning.encode()
     if path.is_file():
@@ -101,18 +102,21 @@ def write_output(path: str | Path, text: str, beginning: str, option: str) -> No
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Replaces a file at once, so that readers see the old or the new text; writes to a device."""
+    """Replaces a file atomically, so that readers see the old or the new text.
+
+    A path that is not a regular file, such as a device, is written directly.
+    """
     replace_bytes(path, text.encode("utf-8"))
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
-    """Replaces a file as `replace_text` does."""
+    """Replaces a file atomically, as `replace_text` does."""
     if path.exists() and not path.is_file():
         path.write_bytes(content)
         return
     path = path.resolve()
     mode = path.stat().st_mode if path.exists() else 0o666 & ~_umask()
-    # A name has at most 255 bytes, and a letter at most 4.
+    # A name can have 255 bytes, and a character can take 4.
     descriptor, draft = tempfile.mkstemp(prefix=f".{path.name[:60]}.", dir=path.parent)
     try:
         with open(descriptor, "wb") as stream:

@@ -1,1 +1,1 @@
-"""Lists of items for many users at once, from a run or from a servable."""
+"""Lists of items for many users, with the model of a run or of a servable."""

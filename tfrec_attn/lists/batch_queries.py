@@ -1,4 +1,4 @@
-"""The queries of batches of users, in blocks with histories of similar length."""
+"""Computes the queries of batches of users, in blocks with histories of similar length."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,11 @@ from tfrec_attn.lists.user_histories import Histories, UserBatch
 
 
 class BatchQueries:
-    """Makes queries of users and histories in raw ids."""
+    """Computes the queries of users with histories in raw ids.
+
+    Args:
+        source: The model.
+    """
 
     def __init__(self, source: Source):
         self._source = source
@@ -21,7 +25,7 @@ class BatchQueries:
         self._trained = np.append(False, source.trained)
 
     def numbers(self, ids: pl.Series) -> np.ndarray:
-        """Returns the numbers 1..N of items, int32, 0 where the model does not know an id."""
+        """Returns the numbers 1..N of item ids, int32; 0 if the model does not know an id."""
         return numbers_of(ids, self._enum)
 
     def known(self, batch: UserBatch) -> Histories:
@@ -32,7 +36,7 @@ class BatchQueries:
     def blocks(
         self, users: pl.Series, histories: Histories
     ) -> Iterator[tuple[np.ndarray, Queries]]:
-        """Yields the queries of blocks of users, with the positions of these users.
+        """Yields blocks of users: (their positions in `users`, their queries).
 
         Args:
             users: Ids of the users.

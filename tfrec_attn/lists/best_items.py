@@ -1,4 +1,4 @@
-"""The best items of a block of users: one matrix product, and the best columns of it."""
+"""Finds the best items of a block of users: one matrix product, then its best columns."""
 
 import numpy as np
 import tensorflow as tf
@@ -6,22 +6,23 @@ import tensorflow as tf
 from tfrec_attn.models.base.scoring import Query, score_all
 
 _FLOOR = tf.float32.min
-# Columns whose maximum is found first.
+# Number of neighbouring columns in a group.
 _GROUP = 64
 
 
 class BestItems(tf.Module):
-    """Finds the k columns of a matrix that score best for a query, the lower column among equals.
+    """Finds the k columns with the best scores for a query. Of equal scores the lower column wins.
 
-        score of column c = query . row c of the matrix + the value of c in the prior
+        score of column c = query . row c of the vectors + value of c in the prior
 
-    The best k columns lie in the k groups of neighbouring columns with the best maxima: each of
-    these k maxima is no worse than the columns of other groups. So most scores are read only once.
+    The search first takes the maximum of each group of neighbouring columns. The best k columns are
+    in the k groups with the best maxima, because these k maxima are at least as good as all columns
+    of the other groups. So most scores are read only once.
 
     Args:
-        vectors: float32 [C, D'].
+        vectors: Vectors of the columns, float32 [C, D'].
         popularity: Scores of the columns where nothing is known, float32 [C].
-        k: Number of columns, at most C.
+        k: Number of columns to find, at most C.
     """
 
     def __init__(self, vectors: np.ndarray, popularity: np.ndarray, k: int):
@@ -65,15 +66,15 @@ class BestItems(tf.Module):
             prior: (columns int32 [B, P], values float32 [B, P]), or None; 0 is padding.
 
         Returns:
-            (columns 1..C int32 [B, k], scores float32 [B, k]), best first; column 0 and the lowest
-            float where fewer are left.
+            (columns 1..C int32 [B, k], scores float32 [B, k]), best first, with column 0 and the
+            lowest float where fewer columns are left.
         """
         if prior is None:
             return self._found(self._by_query(query, hidden))
         return self._found(self._by_query_and_prior(query, hidden, *prior))
 
     def popular(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the columns with the highest popularity, as `of`."""
+        """Returns the columns with the greatest popularity; `hidden` and the result are as in `of`."""
         return self._found(self._by_popularity(hidden))
 
     @staticmethod
@@ -84,7 +85,7 @@ class BestItems(tf.Module):
     def _select(self, scores, hidden):
         padding = np.r_[0, self._count + 1 : self._groups * _GROUP].astype(np.int32)
         padding = tf.broadcast_to(padding, tf.stack([tf.shape(scores)[0], len(padding)]))
-        # Hidden columns, and the padding of two groups, may lead their groups.
+        # Hidden columns and padding, which is in two groups, can be the maxima of groups.
         needed = self._k + tf.shape(hidden)[1] + 2
         hidden = tf.concat([hidden, padding], axis=1)
         return tf.cond(
@@ -98,7 +99,7 @@ class BestItems(tf.Module):
         grouped = tf.reshape(scores, [-1, self._groups, _GROUP])
         groups = tf.math.top_k(tf.reduce_max(grouped, axis=2), count).indices
         groups = tf.sort(groups, axis=1)
-        # One more column takes what is hidden in other groups.
+        # One more column stands for the hidden columns of other groups.
         few = tf.gather(grouped, groups, batch_dims=1)
         few = tf.pad(tf.reshape(few, [-1, count * _GROUP]), [[0, 0], [0, 1]])
         place = tf.scatter_nd(

@@ -1,4 +1,4 @@
-// Elements of the page, and how numbers are written and drawn.
+// Makes elements of the page, and writes and draws numbers.
 
 export const at = (id) => document.getElementById(id);
 
@@ -8,7 +8,7 @@ export function element(name, properties = {}, ...children) {
   return made;
 }
 
-// A button whose name is more than its text. Its key finds it again when its row is made anew.
+// A button with a name for screen readers. The key identifies it after its row is rebuilt.
 export function button(text, name, key, onclick, properties = {}) {
   const made = element("button", { type: "button", textContent: text, onclick, ...properties });
   made.setAttribute("aria-label", name);
@@ -28,7 +28,7 @@ export function digits(value) {
   return Math.abs(value) < 1e-3 ? Number(value).toExponential(3) : Number(value).toPrecision(4);
 }
 
-// A number with its noun in the singular or plural.
+// A number with its noun, singular or plural.
 export function counted(count, one) {
   return count + " " + one + (count === 1 ? "" : "s");
 }
@@ -37,7 +37,7 @@ export function signed(value) {
   return (value > 0 ? "+" : "") + digits(value);
 }
 
-// A bar to the right, or from the middle to either side.
+// A bar from the left edge, or, if both, from the middle to either side.
 export function bar(value, most, both) {
   const share = (Math.abs(value) / most) * (both ? 50 : 100);
   const inner = element("span", { className: value < 0 ? "less" : "" });
@@ -52,7 +52,7 @@ export function largest(values) {
   return values.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-30);
 }
 
-// Rows are made anew; what had the focus has its successor get it.
+// Runs work, which rebuilds rows, and gives the focus to the new element with the same key.
 export function keepingFocus(work, otherwise) {
   const key = document.activeElement && document.activeElement.dataset.key;
   work();

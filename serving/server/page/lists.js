@@ -1,4 +1,4 @@
-// The recommended lists, one for each model.
+// The tables of the recommended lists, one for each model.
 
 import { at, bar, button, counted, digits, element, heads, largest, signed } from "./elements.js";
 import { kept, state } from "./state.js";

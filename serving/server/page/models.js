@@ -1,4 +1,4 @@
-// The models to choose from: MODEL, MODEL:VERSION and MODEL:LABEL.
+// The choices of models: MODEL, MODEL:VERSION and MODEL:LABEL.
 
 import { at } from "./elements.js";
 
@@ -22,7 +22,7 @@ export function offerModels(models) {
   at("second").hidden = served.flatMap(({ versions }) => versions).length < 2;
 }
 
-// Whether a model was trained with an items file. Others would refuse the request for titles.
+// Whether a model has an items file. Without one, a request for titles fails.
 export function hasDescriptions(reference) {
   const [name, which] = reference.split(/:(.*)/s);
   const model = served.find((one) => one.name === name);
@@ -31,7 +31,7 @@ export function hasDescriptions(reference) {
   return model.described.includes(/^[0-9]+$/.test(which) ? Number(which) : model.labels[which]);
 }
 
-// A model that is not served is asked too, so that the server says so.
+// Accepts a model that is not served too, so that the server reports the error.
 export function chooseModel(select, value) {
   if (![...select.options].some((option) => option.value === value))
     select.add(new Option(value, value));

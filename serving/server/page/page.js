@@ -1,4 +1,4 @@
-// The page: asks the server for what is chosen, and shows the answers.
+// The page: sends requests for the chosen history and models, and shows the responses.
 
 import { at, button, counted, element, keepingFocus } from "./elements.js";
 import { showHistory } from "./history.js";
@@ -101,7 +101,7 @@ function chooseItem(item) {
   update();
 }
 
-// The history of a user of the log, or of a random one.
+// Loads the history of a user of the log, or, without a user, of a random user.
 async function load(user, chosen = null) {
   try {
     const found = await userHistory(user);

@@ -1,4 +1,4 @@
-// A search in the catalogue as one types: a combobox, used by keyboard or pointer.
+// The search in the catalogue: a combobox that searches while the user types.
 
 import { at, counted, element } from "./elements.js";
 import { search } from "./server.js";
@@ -13,7 +13,7 @@ let turn = 0,
   pending = false,
   wanted = false;
 
-// model: a function that names the model; choose: is called with the id of an item.
+// model: function that returns the model's name; choose: function that gets the id of an item.
 export function startSearch(model, choose) {
   box.addEventListener("input", () => {
     clearTimeout(timer);
@@ -24,12 +24,12 @@ export function startSearch(model, choose) {
   });
   box.addEventListener("keydown", (event) => onKey(event, choose));
   box.addEventListener("blur", close);
-  // The box keeps the focus.
+  // Keeps the focus in the box.
   list.addEventListener("pointerdown", (event) => event.preventDefault());
   list.addEventListener("click", (event) => take(event.target.closest("li"), choose));
 }
 
-// Shows the search if the model has a catalogue.
+// Shows the search box if the model has a catalogue.
 export async function showSearch(model) {
   close();
   try {

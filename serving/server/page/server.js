@@ -29,8 +29,8 @@ function pathOf(reference) {
   return path + (/^[0-9]+$/.test(which) ? "/versions/" : "/labels/") + encodeURIComponent(which);
 }
 
-// Lists of ids are joined, so that no server has to make rows equally long. Every answer tells what
-// joins them for its model.
+// Joins each list of ids, so that rows need no padding. Every response names the separator of its
+// model.
 async function predict(reference, signature, lists, inputs, again = true) {
   const separator = separators.get(reference) || "\t",
     joined = {};
@@ -71,12 +71,12 @@ export async function explain(reference, user, items, item) {
     { history: items },
     { user_id: user, item },
   );
-  // In a batch a row is as wide as the longest one.
+  // A batch pads its rows to the longest one.
   const own = (values) => values && values.slice(0, items.length);
   return {
     contribution: own(answer.contribution),
     attention: own(answer.attention),
-    // Models of an earlier export do not tell.
+    // Models of earlier exports do not have this output.
     known: answer.known !== false,
   };
 }

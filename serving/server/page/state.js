@@ -1,4 +1,4 @@
-// What the page shows, and the address that shows it again.
+// The state of the page, and its address, which restores the state.
 
 import { at } from "./elements.js";
 import { chooseModel } from "./models.js";
@@ -6,9 +6,9 @@ import { chooseModel } from "./models.js";
 const MOST_SHOWN = 20,
   LONGEST_ADDRESS = 30000;
 
-// sides: for each model {reference, answer, before, why, unknown}; unknown is whether the model
+// sides: {reference, answer, before, why, unknown} for each model; unknown is true if the model
 // does not know the chosen item.
-// log: the user whose history was loaded, {user, items, events}.
+// log: {user, items, events} of the loaded user of the log, or null.
 export const state = {
   items: [],
   out: new Set(),
@@ -42,7 +42,7 @@ export function removeItem(place) {
   );
 }
 
-// Whether the history is the one of the log.
+// Whether the history is the unchanged one of the log.
 export function isLogged() {
   const { items, log, out } = state;
   return (
@@ -66,7 +66,7 @@ export function remember() {
   if (text.length <= LONGEST_ADDRESS) window.history.replaceState(null, "", "?" + text);
 }
 
-// Returns the user of the log whose history is to be loaded, or null.
+// Restores the state from the address; returns the user of the log to load, or null.
 export function recall() {
   const query = new URLSearchParams(location.search);
   for (const id of ["k", "user"]) if (query.has(id)) at(id).value = query.get(id);

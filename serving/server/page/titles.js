@@ -1,4 +1,4 @@
-// Titles of items. Only a model with an items file can tell them.
+// Titles of items, which only a model with an items file has.
 
 import { hasDescriptions } from "./models.js";
 import { describe } from "./server.js";
@@ -14,7 +14,7 @@ export async function learnTitles(references, items) {
     if (asked.length && hasDescriptions(reference) && !untitled.has(reference))
       await learnFrom(reference, asked);
   }
-  // An item without a title is not asked for again.
+  // Stores items without a title too, so that they are not requested again.
   for (const item of items) knowTitle(item, titleOf(item));
 }
 
