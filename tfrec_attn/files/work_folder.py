@@ -105,8 +105,9 @@ class WorkFolder:
     def finish(self, target: Path, notes: Sequence[str] = ()) -> None:
         """Renames the folder, and replaces an earlier folder of the program at the target.
 
-        If the process is killed during the replacement, the old folder can be in the new one.
-        `clean_up` removes it.
+        The old folder is first moved into this one. If the process is killed then, there is no
+        target until resumed work is finished. If it is killed later, the old folder is in the
+        target, and `clean_up` removes it.
 
         Args:
             target: The new path.

@@ -74,7 +74,7 @@ class BestItems(tf.Module):
         return self._found(self._by_query_and_prior(query, hidden, *prior))
 
     def popular(self, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the columns with the greatest popularity; `hidden` and the result are as in `of`."""
+        """Returns the columns with the greatest popularity, as `of` does."""
         return self._found(self._by_popularity(hidden))
 
     @staticmethod

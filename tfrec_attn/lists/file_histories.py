@@ -1,4 +1,4 @@
-"""Histories in a file: JSON lines, Parquet, or a log of events."""
+"""Reads histories from a file: JSON lines, Parquet, or a log of events."""
 
 import contextlib
 from collections.abc import Iterator
@@ -26,15 +26,15 @@ _CONFIG = "assets.extra/config.yaml"
 
 
 def file_histories(path: str | Path, data: Data) -> UserHistories:
-    """Returns the users of a file.
+    """Returns the users of a file and their histories.
 
     Args:
         path: `.jsonl`, also compressed, with `{"user_id": "u1", "history": ["i3", "i17"]}` on each
-            line; `.parquet` with such columns; or a log of events.
-        data: How to read a log of events, and which of them count.
+            line; `.parquet` with these columns; or a log of events.
+        data: Settings that say how to read a log, and which of its events count.
 
     Raises:
-        DataError: If there is no such file, or it is none of these.
+        DataError: If the file does not exist, or has another format.
     """
     path = Path(path)
     if not path.exists():
@@ -55,24 +55,26 @@ def file_histories(path: str | Path, data: Data) -> UserHistories:
 
 
 def data_of_servable(servable: str | Path) -> Data:
-    """Returns how the log of the run was read that a servable was exported from.
+    """Returns the data settings of the run that a servable was exported from.
+
+    A servable without a configuration has the default settings.
 
     Raises:
-        ConfigError: If the folder is no servable, or its configuration cannot be read.
+        ConfigError: If the folder is not a servable, or its configuration cannot be read.
     """
     path = version_folder(servable) / _CONFIG
     return configuration.load(path).data if path.is_file() else Data()
 
 
 class LineHistories(UserHistories):
-    """Requests as JSON lines, of which one batch is in memory."""
+    """A file of JSON lines with a user in each, read batch by batch."""
 
     def __init__(self, path: Path):
         with _reading(path):
             self._path, self.checksum = path, file_sha256(path)
 
     def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
-        """Yields the lines in their order."""
+        """Yields the users in the order of the lines."""
         with _reading(self._path, begun=True), open_bytes(self._path) as lines:
             requests = islice(enumerate(requests_of(self._path, lines), 1), begin, None)
             while some := list(islice(requests, size)):
@@ -84,10 +86,10 @@ class LineHistories(UserHistories):
 
 
 class TableHistories(UserHistories):
-    """A Parquet file with a row for each user, of which one batch is in memory.
+    """A Parquet file with a user in each row, read batch by batch.
 
     Raises:
-        DataError: If its columns are others than `user_id` and `history`.
+        DataError: If the columns `user_id` and `history` are missing or have other types.
     """
 
     def __init__(self, path: Path):
@@ -108,7 +110,7 @@ class TableHistories(UserHistories):
             self.total = table.select(pl.len()).collect().item()
 
     def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
-        """Yields the rows in their order."""
+        """Yields the users in the order of the rows."""
         for start in range(begin, self.total, size):
             with _reading(self._path, begun=True):
                 frame = self._table.slice(start, size).collect()
@@ -125,7 +127,7 @@ def _missing_user(path: Path, number: int) -> DataError:
 
 @contextlib.contextmanager
 def _reading(path: Path, begun: bool = False) -> Iterator[None]:
-    """Makes one sentence of an error; a disk that fails in the middle is no wrong file."""
+    """Turns exceptions into a DataError, or a ReadError if the disk fails after the beginning."""
     try:
         yield
     except (*DAMAGES, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:

@@ -1,4 +1,4 @@
-"""Files of ids, one a line."""
+"""Reads files with one id on each line."""
 
 import hashlib
 from pathlib import Path
@@ -7,14 +7,14 @@ from tfrec_attn.errors import DataError
 
 
 def read_ids(path: str | Path, option: str) -> list[str]:
-    """Returns the distinct ids of a UTF-8 file in their order; empty lines are left out.
+    """Returns the distinct ids of a UTF-8 file in their order, without empty lines.
 
     Args:
         path: The file.
-        option: The option that names it, for messages.
+        option: The option that names the file, for messages.
 
     Raises:
-        DataError: If there is no such file, or if it is no text or has no ids.
+        DataError: If the file cannot be read, is not UTF-8 text, or has no ids.
     """
     try:
         text = Path(path).read_bytes().decode("utf-8-sig")
@@ -36,5 +36,5 @@ def read_ids(path: str | Path, option: str) -> list[str]:
 
 
 def checksum_of_ids(ids: list[str] | None) -> str | None:
-    """Returns a SHA-256 of a list of ids, None for None."""
+    """Returns the SHA-256 of a list of ids; None for None."""
     return None if ids is None else hashlib.sha256("\n".join(ids).encode()).hexdigest()

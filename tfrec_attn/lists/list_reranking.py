@@ -1,4 +1,4 @@
-"""Lists of many users, re-ranked for less popular and more different items."""
+"""Re-ranks the lists of many users for novelty and diversity."""
 
 import numpy as np
 import tensorflow as tf
@@ -7,26 +7,27 @@ from tfrec_attn.errors import ConfigError
 from tfrec_attn.lists.reranking import Pool, RerankOptions, rerank
 from tfrec_attn.lists.source import Source
 
-# The best items among which a list is found: at least so many, and so many for each item of a list.
-# They are those of the signature `recommend_diverse` of an export with the default --max-k.
+# Number of best items that are re-ranked: at least _POOL, and _POOL_FACTOR for each item of a list.
+# The signature `recommend_diverse` of an export with the default --max-k has the same numbers.
 _POOL, _POOL_FACTOR = 400, 4
-# Users whose items are compared at once: some MB of vectors.
+# Number of users whose items are compared at once, which takes some MB of vectors.
 _ROWS = 128
 
 
 class ListReranking:
-    """Makes lists of ranked items as the signature `recommend_diverse` does.
+    """Re-ranks lists of items as the signature `recommend_diverse` does.
 
     Args:
         source: The model.
-        k: Items of a list.
-        per_category: Most items of a category; 0: any number.
-        popularity_penalty: What is subtracted from the scores for each ln(1 + N share).
-        diversity: Weight of the cosine with the items of the list, from 0 to 1.
+        k: Number of items of a list.
+        per_category: Most items of a category; 0 (default) for any number.
+        popularity_penalty: Penalty of `reranking`, from 0 (default) to 1e6: the score of an item
+            falls by this number times ln(1 + N share).
+        diversity: Weight of the cosine with other items of the list, from 0 (default) to 1.
 
     Raises:
-        ConfigError: If a number is out of its range, or the model does not say which columns of its
-            vectors place an item.
+        ConfigError: If a number is out of range. Or if `diversity` is not 0 and the model does not
+            say which columns of its vectors are the point of an item.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class ListReranking:
         popularity_penalty: float = 0.0,
         diversity: float = 0.0,
     ):
-        # A larger one times the logarithm would not be a finite float32.
+        # With a larger penalty, the product with the logarithm may not be a finite float32.
         if not 0 <= popularity_penalty <= 1e6:
             raise ConfigError(
                 f"--popularity-penalty must be from 0 to 1000000, but is {popularity_penalty}."
@@ -65,21 +66,22 @@ class ListReranking:
 
     @staticmethod
     def pool(k: int) -> int:
-        """Returns how many of the best items a list of k items is found in."""
+        """Returns the number of best items that are re-ranked for a list of k items."""
         return max(_POOL, _POOL_FACTOR * k)
 
     def first(
         self, rows: np.ndarray, scores: np.ndarray, popular: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the k items of each list.
+        """Returns the first k items of each re-ranked list.
 
         Args:
             rows: Items, best first, int32 [B, M]; 0 is no item.
-            scores: float32 [B, M], the lowest float where there is no item.
-            popular: Whether the scores are popularities, bool [B].
+            scores: Scores of the items, float32 [B, M]; the lowest float where there is no item.
+            popular: Whether the scores of a list are popularities, bool [B].
 
         Returns:
-            (items int32 [B, k], scores [B, k]); 0 and the lowest float where fewer are left.
+            (items int32 [B, k], scores float32 [B, k]), with 0 and the lowest float where fewer
+            items are left.
         """
         parts = [
             self._traced(*(one[begin : begin + _ROWS] for one in (rows, scores, popular)))
@@ -99,7 +101,7 @@ class ListReranking:
 
 
 def _units(source: Source) -> np.ndarray | None:
-    """The points of the items 0..N with the length 1, or None if their vectors are no points."""
+    """Unit vectors of the items 0..N, zeros for untrained ones; None if items have no points."""
     if source.points is None:
         raise ConfigError(
             f"--diversity needs to know which columns of the vectors place an item, which "

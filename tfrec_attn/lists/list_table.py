@@ -1,4 +1,4 @@
-"""Lists of some users as a table for a file."""
+"""Converts lists of users to a table for a file."""
 
 from collections.abc import Sequence
 
@@ -9,20 +9,20 @@ from tfrec_attn.lists.recommender import Lists
 
 
 def list_table(users: pl.Series, items: Sequence[str], lists: Lists, nested: bool) -> pl.DataFrame:
-    """Returns the table of the lists of some users.
+    """Converts the lists of users to a table.
 
     Args:
-        users: Id of each user.
-        items: Id of each item of the model.
-        lists: Their lists.
-        nested: Whether a user is one row with lists, and not a row for each item.
+        users: Ids of the users.
+        items: Ids of the items 1..N of the model.
+        lists: Lists of the users.
+        nested: True for a row for each user, with lists; False for a row for each item of a list.
     """
     ids = pl.Series([None, *items], dtype=pl.String)
     return (_user_rows if nested else _item_rows)(users, ids, lists)
 
 
 def _item_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:
-    """A row for each item of each list."""
+    """The table with a row for each item of each list."""
     user, column = np.nonzero(lists.rows)
     return pl.DataFrame(
         {
@@ -36,7 +36,7 @@ def _item_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame
 
 
 def _user_rows(users: pl.Series, items: pl.Series, lists: Lists) -> pl.DataFrame:
-    """A row for each user."""
+    """The table with a row for each user."""
     shape = lists.rows.shape
     scores = pl.Series(lists.scores.ravel()).set(pl.Series(lists.rows.ravel() == 0), None)
     columns = {"items": items.gather(lists.rows.ravel()), "scores": scores}

@@ -1,4 +1,4 @@
-"""Lists that the workers of Apache Beam make, batch by batch, the same as on one machine."""
+"""Makes lists on the workers of Apache Beam, batch by batch, the same as in one process."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -26,19 +26,19 @@ def tables_of_workers(
     work: str,
     options: Sequence[str],
 ) -> Iterator[tuple[pl.DataFrame, dict[str, int]]]:
-    """Yields the table and the counts of the lists of each batch of users, in order.
+    """Yields (table, counts) of the lists of each batch of users, in order.
 
     Args:
-        batches: The users.
-        recommender: The path of the model, and the other arguments of `Recommender`.
+        batches: Batches of users.
+        recommender: Path of the model, and the other arguments of `Recommender` in order.
         nested: As for `list_table`.
-        work: Folder that the workers share; a folder of its own is made in it, and removed at the
-            end.
+        work: Folder that this process and the workers share. This function creates a folder in it,
+            and removes that folder at the end.
         options: Options of Beam.
 
     Raises:
-        ConfigError: If the engine does not answer, or if the workers cannot make lists.
-        DataError: If the pipeline fails.
+        ConfigError: If the engine does not respond, or the workers cannot make lists.
+        DataError: If the pipeline fails, or its files are missing in `work`.
     """
     with working_folder(work) as shared, Engine(options) as engine:
         count = 0
@@ -71,7 +71,7 @@ def _run(
 
 
 def _write_lists(number: int, model, recommender, nested, shared, version) -> None:
-    """Writes the lists of a batch; a process of a worker loads the model once."""
+    """Writes the lists of a batch. Each process of a worker loads the model once."""
     require_version(version)
     path, *options = recommender
     made = model.acquire(lambda: Recommender(open_source(path), *options))

@@ -1,4 +1,4 @@
-"""The folder of a model, a run or a servable, and the model in it."""
+"""Opens the model in a folder, which is a run or a servable."""
 
 import hashlib
 from pathlib import Path
@@ -12,20 +12,20 @@ from tfrec_attn.runtime.runner import Runner
 
 
 def open_source(path: str | Path) -> Source:
-    """Returns the model of a run, or of a servable.
+    """Returns the model of a run or of a servable.
 
     Raises:
-        ConfigError: If the folder is neither, or damaged.
+        ConfigError: If the folder is neither, or is damaged.
     """
     path = Path(path)
     return ModelSource.of_run(path) if is_run(path) else ServableSource(Runner(path))
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run, and not a servable.
+    """Returns True for the folder of a run, False for that of a servable.
 
     Raises:
-        ConfigError: If there is no such folder, or it is neither.
+        ConfigError: If the folder does not exist, or is neither.
     """
     if any((path / name).is_file() for name in ("metrics.json", SUMS)):
         return True
@@ -39,11 +39,11 @@ def is_run(path: Path) -> bool:
 
 
 def fingerprint(folder: Path) -> str:
-    """Returns a SHA-256 that changes with the weights of a run or of a version of a servable."""
+    """Returns a SHA-256 that identifies the files of a run or of a version of a servable."""
     for name in (SUMS, SERVABLE_SUMS):
         if (folder / name).is_file():
             return file_sha256(folder / name)
-    # A version that another program made.
+    # The folder has no checksums, because another program wrote it.
     result = hashlib.sha256()
     for path in sorted(folder.glob("**/*")):
         if path.is_file() and path.parent.name != "tensorboard":

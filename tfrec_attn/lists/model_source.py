@@ -1,4 +1,4 @@
-"""A `SequenceModel` as the model of the lists, such as that of a run."""
+"""The source of lists that is a `SequenceModel`, such as the model of a run."""
 
 from pathlib import Path
 
@@ -16,15 +16,15 @@ from tfrec_attn.runtime.process import set_precision
 
 
 class ModelSource(Source):
-    """A model in Python.
+    """A `SequenceModel` as a source.
 
     Args:
-        model: A model with `popularity`, and with vocabularies of its items and, if it `uses_user`,
-            its users.
-        path: The folder that it comes from.
+        model: A model with `popularity`, an `item_vocabulary` and, if it `uses_user`, a
+            `user_vocabulary`.
+        path: Folder of the model.
 
     Raises:
-        ConfigError: If the model needs times between events.
+        ConfigError: If the model needs the time since the latest event.
     """
 
     def __init__(self, model: SequenceModel, path: Path):
@@ -52,10 +52,10 @@ class ModelSource(Source):
 
     @classmethod
     def of_run(cls, folder: Path) -> "ModelSource":
-        """Returns the model of a run with its best weights, in float32 as its export.
+        """Returns the model of a run with its best weights, in float32 as in an export.
 
         Raises:
-            ConfigError: If the folder is not a finished run, or damaged.
+            ConfigError: If the folder is not a finished run, or is damaged.
         """
         set_precision("float32")
         source, table = cls(run.load_model(folder), folder), load_items(folder)
@@ -64,7 +64,7 @@ class ModelSource(Source):
         return source
 
     def queries(self, users: list[str], histories: Histories) -> Queries:
-        """Returns the queries of users."""
+        """Returns the queries of users with histories."""
         rows = np.zeros(len(users), np.int32)
         if self._model.uses_user:
             rows = self._model.user_vocabulary.lookup(users)

@@ -1,4 +1,4 @@
-"""The formats of lists: how a part is written, and how parts become one file."""
+"""The formats of lists and vectors: each writes parts, and joins parts to one file."""
 
 import gzip
 import io
@@ -18,10 +18,11 @@ class OutputFormat(NamedTuple):
     """A format of a table.
 
     Attributes:
-        nested: Whether a user is one row with lists, and not a row for each item.
-        write: Function of a table, a file and whether it is the first part.
-        join: Function of the parts in order, and the file to make of them.
-        suffixes: Of the files that `join` makes: "" for the named one, and those beside it.
+        nested: As for `list_table`: whether a user is one row with lists.
+        write: Function of (table, path, whether the part is the first), which writes a part.
+        join: Function of (paths of the parts in order, path), which joins the parts to a file.
+        suffixes: Suffixes of the files that `join` writes: "" for the named file, and those of
+            files beside it.
     """
 
     nested: bool
@@ -39,7 +40,7 @@ def output_format(path: str | Path, formats: dict[str, OutputFormat], option: st
         option: The option that names the file, for messages.
 
     Raises:
-        ConfigError: If it is none of them.
+        ConfigError: If no format has this end.
     """
     for suffix, found in formats.items():
         if str(path).endswith(suffix) and Path(path).name != suffix:
@@ -53,7 +54,7 @@ def _write_parquet(frame: pl.DataFrame, path: Path, _: bool) -> None:
 
 
 def _write_lines(frame: pl.DataFrame, path: Path, first: bool) -> None:
-    """Writes a part whose ids become lines."""
+    """Writes a part as Parquet, after a check that its ids can become lines."""
     ids = frame.to_series(0)
     broken = ids.filter(ids.str.contains("[\r\n]"))
     if len(broken):
@@ -83,14 +84,14 @@ def _json_lines(frame: pl.DataFrame, _: bool) -> bytes:
 def _text(encode: Callable, compressed: bool, nested: bool) -> OutputFormat:
     def write(frame, path, first):
         data = encode(frame, first)
-        # Without a time and a name, equal parts are equal files.
+        # Without a time in the header, equal parts become equal files.
         path.write_bytes(gzip.compress(data, 6, mtime=0) if compressed else data)
 
     return OutputFormat(nested, write, _join_bytes)
 
 
 def _join_bytes(parts: Sequence[Path], target: Path) -> None:
-    """Also of gzip files, whose members may stand one after the other."""
+    """Concatenates parts, which also works for gzip files."""
     with open(target, "wb") as out:
         for part in parts:
             with open(part, "rb") as stream:
@@ -98,7 +99,7 @@ def _join_bytes(parts: Sequence[Path], target: Path) -> None:
 
 
 def _join_npy(parts: Sequence[Path], target: Path) -> None:
-    """Writes the second column as an array, and the first as lines beside it."""
+    """Writes the second column as an array, and the first as lines of a file beside it."""
     tables = [pl.scan_parquet(part, glob=False) for part in parts]
     rows = sum(table.select(pl.len()).collect().item() for table in tables)
     dtype = {"descr": "<f4", "fortran_order": False}

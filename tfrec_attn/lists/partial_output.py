@@ -1,4 +1,4 @@
-"""A large file in parts: resumed after a kill, and complete or absent under its name."""
+"""Writes a large file in parts. Work resumes after a kill, and the file appears when complete."""
 
 import contextlib
 import json
@@ -15,7 +15,7 @@ from tfrec_attn.files.writing import replace_text
 from tfrec_attn.lists.output_format import OutputFormat
 
 _KIND, _REQUEST, _PROGRESS, _JOINED = "lists", "request.json", "progress.json", "joined"
-BEAM = "beam"  # what workers on this machine share
+BEAM = "beam"  # folder that workers on this machine share
 _KNOWN = (
     _REQUEST, f".{_REQUEST}.*", _PROGRESS, f".{_PROGRESS}.*", f"{_JOINED}*", "part-*",
     f"{BEAM}/tfrec-attn-*/**",
@@ -24,12 +24,16 @@ _OTHER = "name another file, or remove the folder"
 
 
 class PartialOutput:
-    """`<file>.partial`, where one process writes the parts of a file, as `partial_output` opens it.
+    """The parts of a file, in the folder `<file>.partial`. `partial_output` opens it.
+
+    Args:
+        target: The file.
+        output_format: Format of the file.
 
     Attributes:
         folder: `<file>.partial`.
         parts: Number of complete parts.
-        totals: Sums of the counts that were given with them.
+        totals: Sum over the parts of each count that `add` got.
     """
 
     def __init__(self, target: Path, output_format: OutputFormat):
@@ -60,7 +64,7 @@ class PartialOutput:
         self._removable = True
 
     def add(self, frame: pl.DataFrame, **counts: int) -> None:
-        """Writes the next part; `counts` are added to the totals."""
+        """Writes the next part, and adds `counts` to the totals."""
         names = {**self.totals, **counts}
         totals = {one: self.totals.get(one, 0) + counts.get(one, 0) for one in names}
         with self._writing():
@@ -71,10 +75,11 @@ class PartialOutput:
         self.parts, self.totals = self.parts + 1, totals
 
     def finish(self) -> None:
-        """Makes the file of the parts, and removes them.
+        """Joins the parts to the file, and removes them.
 
         Raises:
-            ConfigError: If the file exists meanwhile.
+            ConfigError: If another process has written the file in the meantime, or the disk is
+                full.
         """
         joined = [self.folder / f"{_JOINED}{suffix}" for suffix in self._format.suffixes]
         with self._writing():
@@ -125,24 +130,25 @@ def partial_output(
 ) -> Iterator[PartialOutput]:
     """Starts to write a file in parts, or resumes work that was started with the same request.
 
-    At the end, the folder is unlocked, and removed if it is of this work and has no parts to keep.
+    At the end of the block, the folder is unlocked. It is removed if it has no parts to keep.
 
     Args:
         target: The file.
-        output_format: Its format.
-        request: What the content of the file depends on, by a name for messages, as JSON.
-        resumes: Whether parts are kept after an error, and not written again.
+        output_format: Format of the file.
+        request: All that the content of the file depends on, as JSON values by name. Messages show
+            the names.
+        resumes: Whether to keep parts after an error, and to resume from them (default: True).
 
     Raises:
-        ConfigError: If the file exists, if the folder cannot be written, is not this program's, is
-            in use or has unfinished work of another request.
+        ConfigError: If the file exists. Or if its folder cannot be written, belongs to someone
+            else, is in use, or has unfinished work of another request.
     """
     output, keep = PartialOutput(target, output_format), resumes
     try:
         output._begin(request, resumes)
         yield output
     except DataError:
-        # A file of histories that is wrong will be another one.
+        # The user will correct the wrong file of histories, so its lists cannot be resumed.
         keep = False
         raise
     finally:
@@ -150,16 +156,16 @@ def partial_output(
 
 
 def files_of(target: Path, output_format: OutputFormat) -> list[Path]:
-    """Returns the files of a format: the target, and those beside it."""
+    """Returns the files of a format: the target, and the files beside it."""
     others = [target.with_suffix(suffix) for suffix in output_format.suffixes[1:]]
     return [target, *others]
 
 
 def check_free(target: Path, output_format: OutputFormat) -> None:
-    """Checks that there are no such files.
+    """Checks that the files of a format do not exist.
 
     Raises:
-        ConfigError: If there is one.
+        ConfigError: If a file exists.
     """
     for file in files_of(target, output_format):
         if os.path.lexists(file):

@@ -1,4 +1,4 @@
-"""Lists of the best items for batches of users."""
+"""Makes lists of the best items for batches of users."""
 
 from dataclasses import dataclass
 
@@ -22,9 +22,9 @@ class Lists:
 
     Attributes:
         rows: Items 1..N, best first, int32 [B, k]; 0 where fewer items are left.
-        scores: float32 [B, k].
-        popular: Whether the list is the popular items, because nothing is known, bool [B].
-        unknown_events: Events of the histories with an item that the model does not know.
+        scores: Scores of the items, float32 [B, k].
+        popular: Whether a list is the popular items, because nothing is known, bool [B].
+        unknown_events: Number of events with an item that the model does not know.
     """
 
     rows: np.ndarray
@@ -47,20 +47,21 @@ class Recommender:
 
     Args:
         source: The model.
-        k: Items of a list. None: 50, or all if there are fewer.
-        allow: Ids of the only items to recommend; None: all.
-        exclude: Ids of items that are never recommended.
-        per_category: Most items of a category in a list. None: no limit.
-        allow_category: Categories of the only items to recommend; None: all.
-        popularity_penalty: As that of `ListReranking`.
-        diversity: As that of `ListReranking`.
+        k: Number of items of a list. None (default): 50, or all if there are fewer.
+        allow: Ids of the items that can be recommended. None (default): all items.
+        exclude: Ids of items that are never recommended. None (default): no items.
+        per_category: Most items of a category in a list. None (default): any number.
+        allow_category: Categories that can be recommended. None (default): all categories.
+        popularity_penalty: As in `ListReranking` (default: 0).
+        diversity: As in `ListReranking` (default: 0).
 
     Attributes:
-        k: Items of a list.
+        source: As given.
+        k: Number of items of a list.
 
     Raises:
-        ConfigError: If no item is left, a number is out of its range, or the model knows no such
-            categories.
+        ConfigError: If no item is left, a number is out of range, or the model does not know the
+            items or the categories.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Recommender:
         self._best = BestItems(source.vectors[index], source.popularity[index], self._width)
 
     def recommend(self, batch: UserBatch) -> Lists:
-        """Returns the lists of some users, in their order."""
+        """Returns the lists of the users of a batch, in order."""
         histories, count = self._batches.known(batch), len(batch.lengths)
         rows = np.zeros((count, self.k), np.int32)
         scores = np.zeros((count, self.k), np.float32)
@@ -157,7 +158,7 @@ class Recommender:
         return rows[rows > 0]
 
     def _ranked(self, queries: Queries, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Items [B, k] and scores [B, k] of a block; hidden are items [B, X]."""
+        """(items [B, k], scores [B, k]) of a block, without the items `hidden` [B, X]."""
         shape = len(hidden), self._pool
         rows, scores = np.zeros(shape, np.int32), np.full(shape, np.finfo(np.float32).min)
         columns, width = self._column[hidden], self._width
@@ -180,7 +181,7 @@ class Recommender:
         return self._best.of(queries.vectors[some], columns[some], prior)
 
     def _fill(self, rows: np.ndarray, scores: np.ndarray, hidden: np.ndarray) -> None:
-        """Puts untrained items at the end of the lists that are too short."""
+        """Appends untrained items to the lists that are too short."""
         if not len(self._last):
             return
         for row in np.flatnonzero((rows == 0).any(axis=1)):

@@ -1,16 +1,17 @@
-"""Re-ranks the best items of a request: popularity, a cap, and diversity.
+"""Re-ranks the best items of a request: a popularity penalty, a cap of categories, and diversity.
 
-The best items by score, the pool, come with FLOOR behind the last. From it a list is made:
+The best items of a request are its pool. A list is made from the pool in these steps:
 
-1. An item loses `penalty` ln(1 + N share), where N share are its training events relative to those
-   of an average item.
-2. Items are taken one after the other, the best first. A category that has `cap` items in the list
-   is full.
-3. With a `diversity` d above 0 the best is the one of maximal marginal relevance,
+1. The score of each item falls by `penalty` ln(1 + N share), where share is the item's share of the
+   training events. N share is its number of training events relative to that of an average item.
+2. Items are added to the list one after the other, the best item first. An item is skipped if the
+   list already has `cap` items of its category.
+3. With a `diversity` d above 0, the best item is the one with the greatest marginal relevance,
 
-       (1 - d) relevance - d (greatest cosine with an item of the list),
+       (1 - d) relevance - d (greatest cosine with an item of the list).
 
-   where the relevance is the score of 1., from 0 for the lowest of the pool to 1 for the highest.
+   The relevance is the score of step 1, scaled from 0 for the lowest of the pool to 1 for the
+   highest.
 
 Items without training events come last, in the order of the pool.
 
@@ -27,9 +28,9 @@ from tfrec_attn.models.base.untrained import UNTRAINED
 
 FLOOR = tf.float32.min
 
-# Smallest number of items that are re-ranked.
+# Least number of items in a pool.
 LEAST_POOL = 200
-# Values below those of all relevances.
+# Value of untrained items, below all marginal relevances.
 _LAST = -2.0
 
 
@@ -37,10 +38,10 @@ class Pool(NamedTuple):
     """The best items of each request.
 
     Attributes:
-        scores: Float32 [B, M], best first; FLOOR where there is no item.
-        rows: Int32 [B, M].
-        popularity: ln(1 + N share) of each, float32 [B, M].
-        categories: Category of each, int32 [B, M]; 0 for none, which is never full.
+        scores: Scores of the items, best first, float32 [B, M]; FLOOR where there is no item.
+        rows: Rows of the items, int32 [B, M].
+        popularity: ln(1 + N share) of each item, float32 [B, M].
+        categories: Category of each item, int32 [B, M]; 0 for no category, which has no cap.
     """
 
     scores: tf.Tensor
@@ -49,17 +50,17 @@ class Pool(NamedTuple):
     categories: tf.Tensor
 
     def ordered(self, order: tf.Tensor) -> "Pool":
-        """Returns the pool in the order of its columns int [B, M]."""
+        """Returns the pool with its columns in another order, int [B, M]."""
         return Pool(*(tf.gather(one, order, batch_dims=1) for one in self))
 
 
 class RerankOptions(NamedTuple):
-    """How the list of each request is re-ranked.
+    """The re-ranking options of each request.
 
     Attributes:
-        penalty: Penalty of popularity, float32 [B].
+        penalty: Penalty of the popularity, 0 or greater, float32 [B].
         cap: Most items of a category, int32 [B]; 0 for any number.
-        diversity: From 0 to 1, float32 [B].
+        diversity: Weight d of the cosine, from 0 to 1, float32 [B].
     """
 
     penalty: tf.Tensor
@@ -68,7 +69,7 @@ class RerankOptions(NamedTuple):
 
     @classmethod
     def of(cls, penalty: tf.Tensor, cap: tf.Tensor, diversity: tf.Tensor) -> "RerankOptions":
-        """Returns the options of values in a request: 0 for negative values and NaN."""
+        """Makes options of values, clipped to their ranges; NaN and infinity become 0."""
         penalty, diversity = (
             tf.where(tf.math.is_finite(one), tf.maximum(one, 0.0), 0.0)
             for one in (penalty, diversity)
@@ -79,18 +80,18 @@ class RerankOptions(NamedTuple):
 def rerank(
     pool: Pool, options: RerankOptions, k: tf.Tensor, units: Callable[[tf.Tensor], tf.Tensor] | None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Makes a list of each pool.
+    """Makes a list from each pool.
 
     Args:
-        pool: The pool.
-        options: How it is re-ranked.
+        pool: The best items of each request.
+        options: Options of each request.
         k: Scalar, at most M.
-        units: From rows of items to their points with the length 1, int32 [B, M] -> [B, M, D'].
-            None for a model without points, whose lists do not depend on `diversity`.
+        units: Function from rows of items to their unit vectors, int32 [B, M] -> [B, M, D']. None
+            for a model without points, whose lists do not depend on `diversity`.
 
     Returns:
         (scores float32 [B, k], rows int32 [B, k]) in the order of the list. The scores are those of
-        the pool; FLOOR and row 0 where the pool has no item that may follow.
+        the pool, with FLOOR and row 0 where no item of the pool can follow.
     """
     is_trained = pool.scores > UNTRAINED
     penalised = pool.scores - options.penalty[:, tf.newaxis] * pool.popularity
@@ -114,11 +115,11 @@ def rerank(
 
 
 def _best_within_cap(pool, cap, k):
-    """Columns of the first k items whose category is not full, [B, k]; M where none is left."""
+    """Columns of the first k items within the cap, [B, k]; M where no item is left."""
     size = tf.shape(pool.scores)[1]
     order = tf.argsort(pool.categories, axis=1, stable=True)
     ordered = tf.gather(pool.categories, order, batch_dims=1)
-    # Number of better items of the same category.
+    # Number of better items with the same category.
     earlier = tf.range(size) - tf.searchsorted(ordered, ordered)
     earlier = tf.gather(earlier, tf.argsort(order, axis=1), batch_dims=1)
     fits = (pool.categories == 0) | (cap == 0)[:, tf.newaxis] | (earlier < cap[:, tf.newaxis])
@@ -127,7 +128,7 @@ def _best_within_cap(pool, cap, k):
 
 
 def _most_relevant(pool, values, options, k, units):
-    """Columns of the k items of maximal marginal relevance, as `_best_within_cap`."""
+    """Columns of the k items by marginal relevance, [B, k]; M where no item is left."""
     columns, (cap, weight) = tf.range(tf.shape(values)[1]), (options.cap, options.diversity)
     cap, weight = cap[:, tf.newaxis], weight[:, tf.newaxis]
     relevance = (1.0 - weight) * _relevance(pool.scores, values)
@@ -150,7 +151,7 @@ def _most_relevant(pool, values, options, k, units):
 
 
 def _relevance(scores, values):
-    """Values from 0 for the lowest of each row to 1 for the highest, of trained items."""
+    """Values of the trained items, scaled from 0 for the lowest to 1 for the highest of a row."""
     is_trained = scores > UNTRAINED
     lowest = tf.reduce_min(tf.where(is_trained, values, -FLOOR), axis=1, keepdims=True)
     highest = tf.reduce_max(tf.where(is_trained, values, FLOOR), axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The users of a log with all of their events."""
+"""The users of a run's log, with all of their events."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,11 +17,12 @@ from tfrec_attn.runs import run, run_files
 
 
 class ShardHistories(UserHistories):
-    """The users of a prepared log whose events stay on disk.
+    """The users of a prepared log, whose events stay on disk.
 
     Args:
-        split: The log.
-        users: Ids of the only users, or None, as for `SequenceHistories`.
+        split: The prepared log and its split.
+        users: Ids of the users to return, as in `SequenceHistories`. None (default): all users with
+            events.
     """
 
     def __init__(self, split: ShardedSplit, users: list[str] | None = None):
@@ -53,7 +54,7 @@ class ShardHistories(UserHistories):
             yield UserBatch.of(some, [[]] * len(some))
 
     def _shard(self, number: int, rows: np.ndarray) -> UserBatch:
-        """Reads the users of a shard, given their rows in the log."""
+        """Reads the users of a shard; `rows` are their rows in the log."""
         sequences, manifest = self._split.sequences, self._split.prepared.manifest
         shard = read_shard(self._split.paths[number], manifest.whole_times)
         chosen = np.flatnonzero(self._wanted[shard.users - 1])
@@ -63,15 +64,15 @@ class ShardHistories(UserHistories):
 
 
 def run_histories(folder: Path, users: list[str] | None = None) -> UserHistories:
-    """Returns the users of the log of a run, as it is now.
+    """Returns the users of the current log of a run, with a note if it has changed.
 
     Args:
         folder: The run.
-        users: Ids of the only users, or None for all.
+        users: Ids of the users to return. None (default): all users with events.
 
     Raises:
         ConfigError: If the run is damaged.
-        DataError: If its log cannot be read, or has none of the users.
+        DataError: If the log cannot be read, or has none of the users.
     """
     try:
         split = run.load_data(folder).split
@@ -97,7 +98,7 @@ def run_histories(folder: Path, users: list[str] | None = None) -> UserHistories
 
 
 def _unknown_users(folder: Path, vocabulary: Vocabulary, users: list[str]) -> list[str]:
-    """Returns a note about users that a log does not have, if there are any."""
+    """A note about users that the log does not have, in a list; [] if there are none."""
     unknown = int(np.count_nonzero(vocabulary.lookup(users) == 0))
     if unknown == len(users):
         raise DataError(

@@ -1,4 +1,4 @@
-"""An exported SavedModel as the model of the lists, without the code that made it."""
+"""The source of lists that is an exported SavedModel, without the code that made it."""
 
 import json
 from pathlib import Path
@@ -16,13 +16,13 @@ _ROWS = 4096
 
 
 class ServableSource(Source):
-    """The signatures of a SavedModel.
+    """A SavedModel as a source, by its signatures.
 
     Args:
-        runner: The loaded SavedModel.
+        runner: Runner of the SavedModel.
 
     Raises:
-        ConfigError: If it is none of this program, or damaged.
+        ConfigError: If another program wrote the SavedModel, or it is damaged.
     """
 
     def __init__(self, runner: Runner):
@@ -41,11 +41,11 @@ class ServableSource(Source):
         known = self.items[int(self.trained.argmax())]
         of_one, source = self._asked([""], np.array([[known]], object), known)
         self.keep_seen = of_one[0, 0] != b""
-        # False for a model that scores by the user alone.
+        # False for a model that does not use the history.
         self._history_counts = source[0] != b"popular"
 
     def queries(self, users: list[str], histories: Histories) -> Queries:
-        """Returns the queries of users."""
+        """Returns the queries of users with histories."""
         longest = int(histories.lengths.max(initial=0))
         columns = max(1, min(longest, self._max_length or longest))
         request = {
@@ -59,7 +59,7 @@ class ServableSource(Source):
         return Queries(embedded["query"], prior, self._nothing_known(request, histories.lengths))
 
     def _nothing_known(self, request: dict[str, np.ndarray], lengths: np.ndarray) -> np.ndarray:
-        """Returns which requests get the popular items; the servable decides for those that may."""
+        """Which requests get the popular items, bool [B]. Queries the servable where in doubt."""
         nothing = (lengths == 0) | (not self._history_counts)
         if nothing.any():
             rows = np.flatnonzero(nothing)
@@ -69,7 +69,7 @@ class ServableSource(Source):
         return nothing
 
     def _asked(self, users, history: np.ndarray, item: str) -> tuple[np.ndarray, np.ndarray]:
-        """Items and source of lists of one allowed item, for which not all items are ranked."""
+        """(items, source) of lists with one allowed item, which need no ranking of all items."""
         count = len(users)
         response = self._runner.run(
             "recommend",
@@ -87,7 +87,7 @@ class ServableSource(Source):
 
 
 def _categories(folder: Path) -> list[str] | None:
-    """The category of each item, or None if the servable was made without an items file."""
+    """The category of each item, or None if the servable has no items file."""
     path = folder / "assets" / "descriptions.jsonl"
     if not path.is_file():
         return None
@@ -95,7 +95,7 @@ def _categories(folder: Path) -> list[str] | None:
 
 
 def _serving(folder: Path) -> dict:
-    """What the model card says of the model, or {} if the servable has no readable one."""
+    """The keys max_length and points of the model card, or {} without a readable card."""
     try:
         card = json.loads((folder / _CARD).read_text(encoding="utf-8"))
         serving = {"max_length": int(card["serving"]["max_length"])}

@@ -1,4 +1,4 @@
-"""What ranks items for a user, whether it comes from a run or from a servable."""
+"""The interface of models that make lists, from a run or from a servable."""
 
 import abc
 from pathlib import Path
@@ -13,10 +13,10 @@ class Queries(NamedTuple):
     """The queries of B users.
 
     Attributes:
-        vectors: float32 [B, D'].
-        prior: (items int32 [B, P], values float32 [B, P]) that are added to the scores, or None. 0
-            is padding.
-        nothing_known: Whether the list is the popular items, bool [B].
+        vectors: Query vectors, float32 [B, D'].
+        prior: (items int32 [B, P], values float32 [B, P]), or None. The values are added to the
+            scores of the items; item 0 is padding.
+        nothing_known: Whether nothing is known, so that the list is the popular items, bool [B].
     """
 
     vectors: np.ndarray
@@ -28,15 +28,16 @@ class Source(abc.ABC):
     """A model that scores item j by `query . vector of j`, plus a prior if it has one.
 
     Attributes:
-        path: The folder of the run, or of the version of a servable.
+        path: Folder of the run, or of the version of a servable.
         items: Ids of the items 1..N.
-        vectors: float32 [N, D'].
-        trained: Whether each item has training events, bool [N]. The others are ignored in
-            histories, and recommended last.
+        vectors: Vectors of the items, float32 [N, D'].
+        trained: Whether an item has training events, bool [N]. Items without training events are
+            ignored in histories and recommended last.
         popularity: Score of each item where nothing is known, float32 [N].
-        keep_seen: Whether items of the history are recommended.
+        keep_seen: Whether to recommend items of the history.
         categories: Category of each item, "" for none; None without an items file.
-        points: Which columns of the vectors place an item, as in `ItemSpace`; None if unknown.
+        points: Which columns of the vectors are the point of an item, as in `ItemSpace`, bool [D'];
+            None if unknown.
     """
 
     path: Path
@@ -50,9 +51,9 @@ class Source(abc.ABC):
 
     @abc.abstractmethod
     def queries(self, users: list[str], histories: Histories) -> Queries:
-        """Returns the queries of users.
+        """Returns the queries of users with histories.
 
         Args:
-            users: Ids, [B]; "" and ids that the model does not know are unknown users.
-            histories: The trained items of B users.
+            users: Ids of B users. "" and ids that the model does not know are unknown users.
+            histories: Histories of the B users, which have only items with training events.
         """

@@ -1,4 +1,4 @@
-"""Users with the items of their histories, as ids and as numbers."""
+"""Users and the items of their histories, as ids and as numbers."""
 
 import abc
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ class UserBatch(NamedTuple):
 
     Attributes:
         users: Id of each user, String [B]; "" is an unknown user.
-        items: The histories, oldest event first, one after the other, String [E].
+        items: Items of all histories, one history after the other, oldest event first, String [E].
         lengths: Number of events of each history, int64 [B].
     """
 
@@ -26,20 +26,20 @@ class UserBatch(NamedTuple):
 
     @classmethod
     def of(cls, users: list[str], histories: list[list[str]]) -> "UserBatch":
-        """Returns the batch of lists of ids."""
+        """Makes a batch of lists of ids."""
         items = [item for history in histories for item in history]
         lengths = np.fromiter(map(len, histories), np.int64, len(histories))
         return cls(pl.Series(users, dtype=pl.String), pl.Series(items, dtype=pl.String), lengths)
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> "UserBatch":
-        """Returns the batch of a table with `user_id` String and `history` List(String)."""
+        """Makes a batch of a table with the columns `user_id` String, `history` List(String)."""
         lengths = frame["history"].list.len().to_numpy().astype(np.int64)
         items = frame["history"].filter(pl.Series(lengths > 0)).explode()
         return cls(frame["user_id"], items, lengths)
 
     def slice(self, begin: int, end: int) -> "UserBatch":
-        """Returns the users from `begin` to `end`, exclusive."""
+        """Returns the users from position `begin` to `end`, exclusive."""
         ends = np.concatenate([[0], np.cumsum(self.lengths)])
         first, last = ends[[begin, min(end, len(self.lengths))]].tolist()
         return UserBatch(self.users[begin:end], self.items[first:last], self.lengths[begin:end])
@@ -50,7 +50,7 @@ class Histories:
     """Histories as numbers 1..N of items.
 
     Attributes:
-        items: The events of all histories, one after the other, oldest first, int32 [E].
+        items: Items of all histories, one history after the other, oldest event first, int32 [E].
         lengths: Number of events of each history, int64 [B].
     """
 
@@ -58,38 +58,38 @@ class Histories:
     lengths: np.ndarray
 
     def filter(self, keep: np.ndarray) -> "Histories":
-        """Returns the histories without some events: keep is bool [E]."""
+        """Returns the histories with only the events of `keep`, bool [E]."""
         row = np.repeat(np.arange(len(self.lengths)), self.lengths)
         return Histories(self.items[keep], np.bincount(row[keep], minlength=len(self.lengths)))
 
     def rows(self, index: np.ndarray) -> "Histories":
-        """Returns the histories of some rows, int [R]."""
+        """Returns the histories at positions, int [R]."""
         lengths = self.lengths[index]
         begin = (np.cumsum(self.lengths) - self.lengths)[index]
         within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
         return Histories(self.items[np.repeat(begin, lengths) + within], lengths)
 
     def latest(self, columns: int | None = None) -> np.ndarray:
-        """Returns the latest events of each history, 0 on the left of shorter ones, int32 [B, W].
+        """Returns the latest events of each history, padded with 0 on the left, int32 [B, W].
 
         Args:
-            columns: W. None: that of the longest history.
+            columns: W. None (default): the length of the longest history.
         """
         columns = int(self.lengths.max(initial=0)) if columns is None else columns
         before = np.arange(-columns, 0)
         positions = np.cumsum(self.lengths)[:, np.newaxis] + before
         known = -before <= self.lengths[:, np.newaxis]
-        # One more 0 is what padding points to.
+        # Padding takes the 0 that is appended here.
         return np.append(self.items, np.int32(0))[np.where(known, positions, -1)]
 
 
 class UserHistories(abc.ABC):
-    """Users with their histories, in an order that never changes.
+    """Users and their histories, in a fixed order.
 
     Attributes:
-        total: Number of users; None if it is known only at the end.
-        checksum: SHA-256 of users and histories.
-        notes: Sentences that the user should read.
+        total: Number of users; None if it is unknown before the end.
+        checksum: A checksum of the users and histories.
+        notes: Sentences for the user of the command.
     """
 
     total: int | None = None
@@ -98,21 +98,21 @@ class UserHistories(abc.ABC):
 
     @abc.abstractmethod
     def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
-        """Yields batches of at most `size` users, from the user number `begin` on."""
+        """Yields batches of at most `size` users, beginning with user number `begin`, from 0."""
 
 
 class SequenceHistories(UserHistories):
     """The users of a log in memory.
 
     Args:
-        sequences: The events. Users without any are left out.
-        users: Ids of the only users, in the order of the lists, or None. A user that the log does
-            not have gets a list without a history.
+        sequences: Sequences of the log.
+        users: Ids of the users to return, in order. A user that the log does not have gets an empty
+            history. None (default): all users with events.
     """
 
     def __init__(self, sequences: Sequences, users: list[str] | None = None):
         self._ids = pl.Series(sequences.item_vocabulary.ids(), dtype=pl.String)
-        # One more user without events, for ids that the log does not have.
+        # The last history is empty, for ids that the log does not have: row -1.
         self._histories = Histories(sequences.items, np.append(sequences.lengths, 0))
         if users is None:
             self._rows = np.flatnonzero(sequences.lengths)
@@ -123,7 +123,7 @@ class SequenceHistories(UserHistories):
         self.total = len(self._rows)
 
     def batches(self, begin: int, size: int) -> Iterator[UserBatch]:
-        """Yields the users in the order of the log, or in that of `users`."""
+        """Yields the users in the order of the log or of `users`."""
         for start in range(begin, self.total, size):
             some = self._histories.rows(self._rows[start : start + size])
             yield UserBatch(

@@ -1,4 +1,4 @@
-"""Which users get lists: those of a run's log, some of them, or those of a file."""
+"""Chooses the users who get lists: users of a run's log, or users of a file."""
 
 from pathlib import Path
 
@@ -14,15 +14,16 @@ from tfrec_attn.runs.run_files import load_config
 def users_of_model(
     model: str | Path, users: str | Path | None = None, histories: str | Path | None = None
 ) -> UserHistories:
-    """Returns users with their histories.
+    """Returns users and their histories.
 
     Args:
-        model: A run, or a servable.
-        users: File with the ids of the only users of the run's log, or None for all.
+        model: A run or a servable.
+        users: File with the ids of users of the run's log. None (default): all users of the log.
         histories: File of histories, as for `file_histories`, instead of the run's log.
 
     Raises:
-        ConfigError: If a servable has no histories, or both files are given.
+        ConfigError: If both files are given, or the model is a servable without a file of
+            histories.
         DataError: If a file or the log cannot be used.
     """
     path = Path(model)

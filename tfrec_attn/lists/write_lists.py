@@ -1,4 +1,4 @@
-"""Writes lists for all users of a log or a file: in parts, resumed after a kill."""
+"""Writes the lists of all users of a log or a file, in parts, so that work resumes after a kill."""
 
 import dataclasses
 import time
@@ -19,27 +19,27 @@ from tfrec_attn.lists.recommender import Recommender
 from tfrec_attn.lists.user_histories import UserBatch, UserHistories
 from tfrec_attn.lists.users_of_model import users_of_model
 
-_USERS, _ENTRIES = 1 << 14, 1 << 22  # most of a part
+_USERS, _ENTRIES = 1 << 14, 1 << 22  # Most users of a part, and most items of its lists.
 
-# Function of the users that have a list, their total or None, and users a second.
+# Function of (number of users with a list, total number or None, users a second).
 Progress = Callable[[int, int | None, float], None]
-# The lists of some users, and their counts.
+# (table of lists, their `Lists.counts`).
 Table = tuple[pl.DataFrame, dict[str, int]]
 
 
 @dataclasses.dataclass(frozen=True)
 class ListReport:
-    """What was written.
+    """Figures of the written lists.
 
     Attributes:
-        users: Users in the file.
-        k: Items of a list.
-        popular: Users of whom nothing is known, who get the popular items.
-        short: Users whose list is shorter than k.
-        unknown_events: Events of the histories with an item that the model does not know.
-        resumed: Users whose lists were there already.
-        seconds: Time for the others.
-        notes: Sentences that the user should read.
+        users: Number of users in the file.
+        k: Number of items of a list.
+        popular: Number of users who get the popular items, because nothing is known of them.
+        short: Number of users whose list is shorter than k.
+        unknown_events: Number of events with an item that the model does not know.
+        resumed: Number of users whose lists an earlier call had written.
+        seconds: Time of this call for the other users.
+        notes: Sentences for the user of the command.
     """
 
     users: int
@@ -72,25 +72,28 @@ def write_lists(
     """Writes the best items of each user to a file.
 
     Args:
-        model: A run, or a servable.
-        to: New file, Parquet, CSV or JSON lines by the end of its name.
-        k: Items of a list. None: 50, or all if there are fewer.
-        users: File with the ids of the only users of the run's log.
+        model: A run or a servable.
+        to: New file. The end of its name chooses Parquet, CSV or JSON lines.
+        k: Number of items of a list. None (default): 50, or all if there are fewer.
+        users: File with the ids of users of the run's log. None (default): all users.
         histories: File of histories, instead of the run's log.
         exclude: File with ids of items that are never recommended.
-        allow: File with ids of the only items to recommend.
-        per_category: Most items of a category in a list. None: no limit.
-        allow_category: Categories of the only items to recommend.
-        popularity_penalty: What is subtracted from the scores for each ln(1 + N share).
-        diversity: Weight from 0 to 1 of the cosine with the items of the list.
-        work: Folder that the workers share. None means `to`.partial/beam, for workers on this
-            machine.
-        beam_options: Options of Apache Beam, whose workers then make the lists. None: this process.
+        allow: File with ids of the items that can be recommended. None (default): all items.
+        per_category: Most items of a category in a list. None (default): any number.
+        allow_category: Categories that can be recommended. None (default): all categories.
+        popularity_penalty: The score of an item falls by this number times ln(1 + N share), as in
+            `tfrec_attn.lists.reranking` (default: 0).
+        diversity: Weight of the cosine with other items of the list, from 0 (default) to 1.
+        work: Folder that this process and the workers share. None (default): `to`.partial/beam, for
+            workers on this machine.
+        beam_options: Options of Apache Beam, whose workers then make the lists. None (default):
+            this process makes them.
         progress: Function that is called after each part.
 
     Raises:
-        ConfigError, DataError: If an argument or a file cannot be used. Nothing is left then,
-            except lists that the same call resumes from.
+        ConfigError: If an argument or a file cannot be used. Only lists stay from which the same
+            call resumes.
+        DataError: If the histories cannot be used, or the pipeline fails.
         ReadError: If the histories cannot be read to their end. The same call resumes.
     """
     if work is not None and beam_options is None:

@@ -1,4 +1,4 @@
-"""Writes the vectors of items, and the queries of users, with their ids."""
+"""Writes the vectors of items and the queries of users, with their ids."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -16,21 +16,21 @@ from tfrec_attn.lists.source import Source
 from tfrec_attn.lists.user_histories import Histories, UserHistories
 from tfrec_attn.lists.users_of_model import users_of_model
 
-_ROWS = 1 << 14  # of a part
+_ROWS = 1 << 14  # Most rows of a part.
 
 
 @dataclasses.dataclass(frozen=True)
 class VectorReport:
-    """What was written.
+    """Figures of the written vectors.
 
     Attributes:
-        dim: D', numbers of a vector.
-        items: Items with a vector, or None if they were not asked for.
-        untrained: Items without one, because they have no training events.
-        users: Users with a vector, or None.
-        unknown: Users without one, because nothing is known of them.
-        has_prior: Whether scores are more than the product of the vectors.
-        notes: Sentences that the user should read.
+        dim: D', the length of a vector.
+        items: Number of items with a vector, or None without a file of items.
+        untrained: Number of items without a vector, because they have no training events.
+        users: Number of users with a vector, or None without a file of users.
+        unknown: Number of users without a vector, because nothing is known of them.
+        has_prior: Whether the model adds a prior to the inner product of the vectors.
+        notes: Sentences for the user of the command.
     """
 
     dim: int
@@ -53,14 +53,16 @@ def write_vectors(
     """Writes vectors whose inner product is the score of an item for a user.
 
     Args:
-        model: A run, or a servable.
+        model: A run or a servable.
         items_to: New file for the vectors of the items, `.parquet` or `.npy`.
-        users_to: New file for the queries of the users.
-        users: File with the ids of the only users of the run's log.
+        users_to: New file for the queries of the users, `.parquet` or `.npy`.
+        users: File with the ids of users of the run's log. None (default): all users.
         histories: File of histories, instead of the run's log.
 
     Raises:
-        ConfigError, DataError: If an argument or a file cannot be used.
+        ConfigError: If an argument cannot be used, or a file cannot be written.
+        DataError: If the histories or the ids cannot be used.
+        ReadError: If the histories cannot be read to their end.
     """
     wanted = {"--items-to": items_to, "--users-to": users_to}
     wanted = {option: Path(file) for option, file in wanted.items() if file is not None}
@@ -82,7 +84,7 @@ def _write(
     model = fingerprint(source.path)
     nobody = source.queries([""], Histories(np.zeros(0, np.int32), np.zeros(1, np.int64)))
     report = VectorReport(source.vectors.shape[1], has_prior=nobody.prior is not None)
-    # The users come first: their file of histories may turn out to be wrong.
+    # The users come first, because their file of histories can be wrong.
     if everybody is not None:
         request = {"model": model, "set of users and histories": everybody.checksum}
         totals = _parts(wanted["--users-to"], "--users-to", request, _users(source, everybody))
@@ -96,7 +98,7 @@ def _write(
 def _parts(
     target: Path, option: str, request: dict[str, str], parts: Iterator[tuple[pl.DataFrame, dict]]
 ) -> dict[str, int]:
-    """Writes all parts, even those that are there already, and returns the sums of the counts."""
+    """Writes all parts of a file without resuming, and returns the sums of the counts."""
     form = output_format(target, VECTOR_FORMATS, option)
     with partial_output(target, form, request, resumes=False) as output:
         for frame, counts in parts:

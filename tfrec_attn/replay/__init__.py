@@ -1,1 +1,1 @@
-"""Held-out events of a run, ranked again by a function that predicts, wherever the model is."""
+"""Ranks the held-out events of a run again, by a local or served model."""

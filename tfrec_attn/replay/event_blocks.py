@@ -12,14 +12,14 @@ _SLICE = 8192
 
 
 def padded(rows: Sequence[Sequence[str]], columns: int) -> np.ndarray:
-    """Returns the latest ids of each row, with "" on the left of shorter rows.
+    """Returns the latest ids of each row, padded with "" on the left.
 
     Args:
         rows: B rows of ids.
         columns: W.
 
     Returns:
-        Texts [B, W].
+        Array of str objects [B, W].
     """
     result = np.full((len(rows), columns), "", object)
     for number, row in enumerate(rows):
@@ -30,13 +30,14 @@ def padded(rows: Sequence[Sequence[str]], columns: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Some held-out events with items as numbers 1..N, and 0 for padding.
+    """Held-out events with items as numbers 1..N, and 0 for padding.
 
     Attributes:
-        events: Numbers of the events, int64 [B].
-        users: Ids, [B].
-        histories: All earlier items, oldest first, the first column always 0, int64 [B, W].
-        targets: int64 [B].
+        events: Positions of the events among all held-out events, int64 [B].
+        users: Ids of the users, [B].
+        histories: All earlier items, oldest first, padded on the left with at least one 0, int64
+            [B, W].
+        targets: Items of the events, int64 [B].
     """
 
     events: np.ndarray
@@ -46,29 +47,29 @@ class Block:
 
     @property
     def seen(self) -> np.ndarray:
-        """The distinct items of each history, int64 [B, W]."""
+        """The distinct items of each history, with 0 in the other columns, int64 [B, W]."""
         items = np.sort(self.histories, axis=1)
         items[:, 1:][items[:, 1:] == items[:, :-1]] = 0
         return items
 
 
 def blocks(events: pl.DataFrame, items: Sequence[str], size: int) -> Iterator[Block]:
-    """Yields held-out events in blocks, within some thousands those with short histories first.
+    """Yields held-out events in blocks of similar history lengths.
 
     Args:
-        events: As from `read_events`.
+        events: Held-out events as from `read_events`.
         items: Ids of the items 1..N.
         size: Most events of a block.
 
     Raises:
-        ConfigError: If an event has another item.
+        ConfigError: If an event has an item that is not among the ids.
     """
     code = pl.Enum(list(items))
     for begin in range(0, len(events), _SLICE):
         part = events.slice(begin, _SLICE)
         users = part["user_id"].to_numpy()
         lengths = part["history"].list.len().to_numpy().astype(np.int64)
-        # One more 0 is what padding points to.
+        # Padding takes the 0 that is appended here.
         codes = np.append(_numbers(part["history"].explode().drop_nulls(), code), 0)
         ends, targets = np.cumsum(lengths), _numbers(part["target"], code)
         order = np.argsort(lengths, kind="stable")

@@ -1,4 +1,4 @@
-"""Ranks of held-out events by the vectors of a function that predicts, and in lists of items."""
+"""Ranks held-out events by the vectors of a model and by its lists, which a function predicts."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,27 +13,29 @@ from tfrec_attn.replay.event_blocks import blocks, padded
 _ROWS = 256
 _BLOCK_ELEMENTS = 1 << 25
 _CANDIDATES = 1000
-# Relative to |query| |item vector|: the most by which the rounding of two float32 products of some
-# hundred terms can differ.
+# Largest difference of two roundings of a float32 inner product of some hundred terms, relative to
+# |query| |item vector|.
 _ROUNDING = 4e-6
 _UNKNOWN = np.finfo(np.float32).min
 
-# (name of a signature, its inputs by name) -> its outputs by name. Texts are str or bytes.
+# Function from (name of a signature, inputs by name) to outputs by name. Texts are str or bytes.
 Predict = Callable[..., dict[str, np.ndarray]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Ranks of the targets of all U held-out events, in their order; infinity is a miss.
+    """Ranks of the targets of all U held-out events, in order; infinity is a miss.
 
     Attributes:
         columns: Length of the lists that `recommend` returns.
-        rank: By the vectors under the run's rule for repeats, ties against the target, float64 [U].
-        expected: The same under the servable's rule, float64 [U].
-        best: `expected`, if all items whose score is within rounding of the target's were after it.
-        worst: `expected`, if all such items were before it.
+        rank: Rank by the vectors under the run's rule for repeats; ties count against the target,
+            float64 [U].
+        expected: Rank by the vectors under the servable's rule for repeats, float64 [U].
+        best: `expected` if all items whose score equals the target's up to rounding came after it,
+            float64 [U].
+        worst: `expected` if all these items came before it, float64 [U].
         listed: Rank in the served list, float64 [U].
-        recall: Share of the exact list that is in the served list, float64 [U]; NaN where it is not
+        recall: Share of the exact list that is in the served list, float64 [U]; NaN where not
             measured.
     """
 
@@ -46,10 +48,10 @@ class Ranking:
     recall: np.ndarray
 
     def agrees(self, listed: np.ndarray, columns: int) -> np.ndarray:
-        """Returns whether ranks in lists of `columns` items are those by the vectors, bool [V].
+        """Returns whether ranks in lists agree with those by the vectors up to rounding, bool [V].
 
         Args:
-            listed: Ranks of the first V targets, float64 [V].
+            listed: Ranks of the first V targets in lists, float64 [V].
             columns: Length of the lists.
         """
         best, worst = self.best[: len(listed)], self.worst[: len(listed)]
@@ -68,22 +70,23 @@ def rank_events(
     with_recall: bool = False,
     rows: int = _ROWS,
 ) -> Ranking:
-    """Ranks all held-out events, by the vectors of a servable and by its lists.
+    """Ranks all held-out events by the vectors of a servable and by its lists.
 
-    Memory is the item vectors and the scores of all items for one block of users.
+    It needs memory for the item vectors and for the scores of all items for a block of events.
 
     Args:
         predict: Function that calls a signature, such as `Runner.run`.
-        events: As from `read_events`.
+        events: Held-out events as from `read_events`.
         items: Ids of all items.
         k: Length of the lists to request.
-        repeats: The run's rule: "exclude" (a target in the history is a miss) or "include".
-        keep_seen: Whether the servable recommends items of the history.
-        with_recall: Whether to compare the lists with exact ones.
-        rows: Most events, and most items, of a request.
+        repeats: The run's rule for repeats: "exclude" (default), where a target in the history is a
+            miss, or "include".
+        keep_seen: Whether the servable recommends items of the history (default: False).
+        with_recall: Whether to compare the lists with exact lists (default: False).
+        rows: Most events or items of a request (default: 256).
 
     Raises:
-        ConfigError: If the function does not know the items, or the events have others.
+        ConfigError: If the function does not know an item, or an event has another item.
     """
     ids = np.array(["", *items], object)
     vectors = tf.constant(embedded_items(predict, items, rows)["vector"])
@@ -126,7 +129,7 @@ def rank_events(
 def recommend(
     predict: Predict, request: dict[str, np.ndarray], k: int
 ) -> tuple[list[list[str]], int, np.ndarray]:
-    """Requests lists that nothing is excluded from.
+    """Requests lists without excluded items or an allow list.
 
     Args:
         predict: As in `rank_events`.
@@ -134,8 +137,8 @@ def recommend(
         k: Length of the lists to request.
 
     Returns:
-        (items of each row, the length that the lists can have, whether each has popular items
-        because nothing is known, bool [B]).
+        (lists, columns, is_popular): the items of each list, the number of columns of the response,
+        and whether a list has the popular items because nothing is known, bool [B].
     """
     count = len(request["user_id"])
     empty = np.full((count, 1), "", object)
@@ -147,7 +150,7 @@ def recommend(
 
 
 def ranks_in_lists(lists: Sequence[list[str]], targets: Sequence[str]) -> np.ndarray:
-    """Returns the rank of each target in its list, float64 [B]; infinity if it is not in it."""
+    """Returns the rank of each target in its list, float64 [B]; infinity if it is missing."""
     return np.array(
         [
             row.index(target) + 1.0 if target in row else np.inf
@@ -163,7 +166,7 @@ def _text(value: str | bytes) -> str:
 def _with_prior(
     scores: np.ndarray, embedded: dict[str, np.ndarray], columns_of: dict[str, int]
 ) -> np.ndarray:
-    """Scores [B, N] and the prior of a response of `embed`, added."""
+    """Adds the prior of a response of `embed` to scores [B, N], in place."""
     for row, listed in enumerate(embedded["prior_items"].tolist()):
         places = [place for place, item in enumerate(listed) if item]
         columns = [columns_of[_text(listed[place])] for place in places]
@@ -172,7 +175,7 @@ def _with_prior(
 
 
 def popularity_of(predict: Predict, items: list[str]) -> np.ndarray:
-    """Returns the scores of all items where nothing is known, negative for untrained items.
+    """Returns the scores of all items where nothing is known; negative for untrained items.
 
     Args:
         predict: As in `rank_events`.
@@ -212,8 +215,8 @@ def _ranks(
 ) -> np.ndarray:
     """Ranks of targets [B] by scores [B, N], float64 [B].
 
-    An item counts as better unless its score is below the target's plus `slack` [B, 1]. Hidden
-    items [B, S] do not count; a target that is hidden itself has the rank infinity.
+    An item counts as better unless its score is below the target's score plus `slack` [B, 1].
+    Hidden items [B, S] do not count. A hidden target has the rank infinity.
     """
     own = tf.gather(scores, targets[:, np.newaxis] - 1, batch_dims=1)
     limit = own + slack
@@ -226,7 +229,7 @@ def _ranks(
 
 
 def _exact_lists(scores: tf.Tensor, hidden: np.ndarray, k: int) -> np.ndarray:
-    """Numbers of the k best items, [B, k], 0 where fewer are left."""
+    """Numbers of the k best items, [B, k]; 0 where fewer items are left."""
     scores = np.pad(scores.numpy(), [(0, 0), (1, 0)])
     np.put_along_axis(scores, np.pad(hidden, [(0, 0), (1, 0)]), -np.inf, axis=1)
     best, rows = tf.math.top_k(scores, k)
@@ -234,7 +237,7 @@ def _exact_lists(scores: tf.Tensor, hidden: np.ndarray, k: int) -> np.ndarray:
 
 
 def _recall(lists: Sequence[list[str]], exact: np.ndarray) -> np.ndarray:
-    """Share of each exact list that is in the served list, float64 [B]; NaN for an empty one."""
+    """Share of each exact list that is in the served list, float64 [B]; NaN for an empty list."""
     wanted = [{one for one in row if one} for row in exact]
     return np.array(
         [
@@ -245,12 +248,12 @@ def _recall(lists: Sequence[list[str]], exact: np.ndarray) -> np.ndarray:
 
 
 def cutoff(metric: str) -> int:
-    """Returns k of HR@k and NDCG@k, 0 of MRR."""
+    """Returns k of HR@k or NDCG@k, and 0 of MRR."""
     return int(metric.partition("@")[2] or 0)
 
 
 def mean(metric: str, ranks: np.ndarray) -> float:
-    """Computes a metric from ranks, float64 [U]. Infinity is a miss."""
+    """Computes the mean of a metric over ranks, float64 [U]; infinity is a miss."""
     k = cutoff(metric)
     if metric.startswith("HR"):
         return float(np.mean(ranks <= k))

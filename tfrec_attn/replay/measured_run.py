@@ -1,4 +1,4 @@
-"""Reads what a replay needs from a run: its held-out events, its items and its metrics."""
+"""Reads the held-out events, the items and the metrics of a run for a replay."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _METRIC = re.compile(r"(HR|NDCG)@[1-9]\d*|MRR")
 
 
 def not_written(run: str | Path, name: str) -> ConfigError:
-    """Returns the error for a file that a run does not have."""
+    """Makes the error for a file that a run does not have."""
     return ConfigError(f"{run} has no {name}; train again.")
 
 
@@ -23,14 +23,15 @@ REMEDY = "restore the run as the training wrote it, or train again."
 
 
 def check_files(folder: Path, *names: str) -> None:
-    """Compares files of a run with its checksums, if it has them.
+    """Compares files of a run with its checksums. A run without checksums passes.
 
     Args:
         folder: The run.
-        names: Paths in it; one that ends with `*` matches one or more files by their prefix.
+        names: Paths of files in the run. A path that ends with `*` stands for all files with this
+            prefix, at least one.
 
     Raises:
-        ConfigError: If a file is missing or not what the training wrote.
+        ConfigError: If a file is missing or damaged.
     """
     if what := first_damage(folder, names):
         raise ConfigError(f"{what}: {REMEDY}")
@@ -47,11 +48,11 @@ def read_report(run: str | Path, needed: dict | None = None) -> dict:
 
     Args:
         run: The run directory.
-        needed: A tree of the keys that must be there, with a number where a number must be. The key
-            "*" stands for all keys that are there.
+        needed: Tree of required keys. A dictionary stands for a dictionary with at least its keys,
+            and a number for any number. The key "*" stands for all keys of the report.
 
     Raises:
-        ConfigError: If the folder is not a finished run, or is damaged.
+        ConfigError: If the folder is not a finished run, or metrics.json is damaged.
     """
     path = run_file(run, "metrics.json")
     try:
@@ -86,7 +87,7 @@ def metrics_of(report: dict, run: str | Path, split: str) -> dict[str, float]:
     """Returns the metrics of "test" or "valid" in the report of a run.
 
     Raises:
-        ConfigError: If there are none, or others than HR@k, NDCG@k and MRR.
+        ConfigError: If there are no metrics, or one is not HR@k, NDCG@k or MRR.
     """
     expected = report.get(split)
     if not isinstance(expected, dict) or not expected:
@@ -103,18 +104,23 @@ def metrics_of(report: dict, run: str | Path, split: str) -> dict[str, float]:
 
 
 def repeats_of(report: dict) -> str:
-    """Returns whether items of the history compete: "include", else "exclude"."""
+    """Returns the rule for items of the history: "include" if they compete, else "exclude"."""
     return report.get("protocol", {}).get("repeats", "exclude")
 
 
 def read_events(run: str | Path, split: str = "test") -> pl.DataFrame:
-    """Reads the held-out events of a split, one a row, with raw ids.
+    """Reads the held-out events of a split, with raw ids.
+
+    Args:
+        run: The run directory.
+        split: "test" (default) or "valid".
 
     Returns:
-        Columns `user_id`, `history` (all earlier items, oldest first) and `target`.
+        A row for each event, with the columns `user_id`, `history` (all earlier items, oldest
+        first) and `target`.
 
     Raises:
-        ConfigError: If the run does not have them, or the file is something else.
+        ConfigError: If the run does not have the file, or it is damaged.
     """
     path = run_file(run, f"{split}.parquet")
     if not path.is_file():
@@ -130,19 +136,19 @@ def read_events(run: str | Path, split: str = "test") -> pl.DataFrame:
 
 
 def read_items(run: str | Path) -> list[str]:
-    """Reads the ids of all items of a run, in the order of its numbers.
+    """Reads the ids of all items of a run, in the order of their numbers.
 
     Raises:
-        ConfigError: If the run does not have them.
+        ConfigError: If the file is missing or damaged.
     """
     return read_lines(run_file(run, "vocabulary/items.txt"))
 
 
 def read_lines(path: Path) -> list[str]:
-    """Reads the ids of a file, one a line.
+    """Reads the lines of a UTF-8 file.
 
     Raises:
-        ConfigError: If it is missing or damaged.
+        ConfigError: If the file is missing or damaged.
     """
     try:
         return path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")

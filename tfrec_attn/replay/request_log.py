@@ -1,4 +1,4 @@
-"""Reads a log of requests to a recommender."""
+"""Reads logs of requests to a recommender."""
 
 import codecs
 import json
@@ -17,15 +17,15 @@ def read_request_log(path: Path) -> pl.DataFrame | None:
     """Reads a request log.
 
     Args:
-        path: `.jsonl` with `{"user_id": "u1", "history": ["i3", "i17"]}` on each line (`user_id`
-            can be missing), or `.parquet` with such columns.
+        path: `.jsonl` with `{"user_id": "u1", "history": ["i3", "i17"]}` on each line, or
+            `.parquet` with these columns. `user_id` can be missing.
 
     Returns:
-        Columns `user_id` String and `history` List(String), a row for each request. The user "" is
-        unknown, and "" is left out of the histories. None: the file is of neither kind.
+        A row for each request, with the columns `user_id` String, "" for an unknown user, and
+        `history` List(String), without "". None if the file has another format.
 
     Raises:
-        DataError: If the file cannot be read, or holds no requests.
+        DataError: If the file cannot be read, or has no requests.
     """
     if path.suffix == ".jsonl":
         table = _read_lines(path)
@@ -35,10 +35,14 @@ def read_request_log(path: Path) -> pl.DataFrame | None:
 
 
 def requests_of(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, list[str]]]:
-    """Yields user ("" if unknown) and history of each JSON line; empty lines are left out.
+    """Yields (user, history) of each JSON line that is not empty; "" is an unknown user.
+
+    Args:
+        path: The file, for messages.
+        lines: Lines of the file.
 
     Raises:
-        DataError: If a line is no request; the message names the path.
+        DataError: If a line is not a request.
     """
     for number, line in enumerate(lines, 1):
         if number == 1:
@@ -50,8 +54,12 @@ def requests_of(path: Path, lines: Iterable[bytes]) -> Iterator[tuple[str, list[
 def checked(table: pl.DataFrame, path: Path) -> pl.DataFrame:
     """Returns the requests without missing values.
 
+    Args:
+        table: Requests with the columns of `SCHEMA`.
+        path: The file, for messages.
+
     Raises:
-        DataError: If there are none.
+        DataError: If there are no requests.
     """
     if not table.height:
         raise DataError(f"{path} holds no requests.")
@@ -80,7 +88,7 @@ def _request_of(line: bytes, where: str) -> tuple[str, list[str]]:
             or not all(isinstance(one, str) for one in history)
         ):
             raise TypeError
-        "".join([user, *history]).encode()  # a lone surrogate is no text
+        "".join([user, *history]).encode()  # A lone surrogate is not text.
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         expected = '{"user_id": "u1", "history": ["i3", "i17"]}'
         got = repr(line[:60].decode(errors="replace"))
@@ -89,7 +97,7 @@ def _request_of(line: bytes, where: str) -> tuple[str, list[str]]:
 
 
 def _read_parquet(path: Path) -> pl.DataFrame | None:
-    """Returns the requests, or None if there are no histories."""
+    """The requests of a Parquet file, or None if it has no column `history`."""
     with readable_parquet(path):
         table = pl.read_parquet(path, glob=False)
     if "history" not in table.columns:

@@ -1,1 +1,1 @@
-"""Run directories: their files, their data and model, and unfinished runs."""
+"""Run directories: their files, their data, their models, and unfinished runs."""

@@ -1,4 +1,4 @@
-"""Whether a model of another package follows the contract of `SequenceModel`."""
+"""Checks that a model of another package follows the contract of `SequenceModel`."""
 
 from typing import Any
 
@@ -12,11 +12,15 @@ from tfrec_attn.runs import weights
 
 
 def check_contract(model: Any, name: str) -> None:
-    """Checks a model of another package for a history of one item.
+    """Checks a model of another package with a history of one item.
+
+    Args:
+        model: The model.
+        name: Its `model.name`, for messages.
 
     Raises:
-        ConfigError: If a method fails or returns something else than it must, or if the model has
-            weights that a checkpoint would not have.
+        ConfigError: If a method fails or returns a wrong result, or a checkpoint would not contain
+            a weight of the model.
     """
     before = {id(one) for one in model.weights}
     layers = [one for one in model.submodules if isinstance(one, tf.keras.layers.Layer)]
@@ -53,7 +57,7 @@ def check_contract(model: Any, name: str) -> None:
 
 
 def _check_vectors(model: Any, name: str, items: tf.Tensor, query: tf.Tensor, padded: tf.Tensor):
-    """Checks the vectors of all items, and queries of one history without and with padding."""
+    """Checks item vectors, and query vectors of one history without and with padding."""
     rows, dim = model.num_items + 1, items.shape[1]
     if items.shape[0] != rows:
         raise MODELS.refusal(
@@ -73,7 +77,7 @@ def _check_vectors(model: Any, name: str, items: tf.Tensor, query: tf.Tensor, pa
 
 
 def _check_prior(model: Any, name: str) -> None:
-    """Checks the prior for a history of one item, several times."""
+    """Checks the prior of a history that has one item several times."""
     history = np.full((1, model.max_length), model.num_items, np.int32)
     features = {"user": tf.ones([1], tf.int32), "history": tf.constant(history)}
     try:

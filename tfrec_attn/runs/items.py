@@ -1,4 +1,4 @@
-"""What is known of the items of a run: a row for each item of its vocabulary."""
+"""The item table of a run: the row of each item in the items file."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -16,13 +16,13 @@ from tfrec_attn.runs.run_files import ITEM_TABLE
 
 
 class ItemTable(NamedTuple):
-    """The rows of an items file that are of items in the log.
+    """The rows of an items file for the items of the log.
 
     Attributes:
-        frame: A row for each item 1..N in order: `id` and the other columns of the file, null where
-            the file has no row.
-        missing: Number of items without a row.
-        ignored: Number of rows of other items.
+        frame: A row for each item 1..N in order, with `id` and the other columns of the file; null
+            for an item without a row in the file.
+        missing: Number of items without a row in the file.
+        ignored: Number of rows in the file for other items.
     """
 
     frame: pl.DataFrame
@@ -42,7 +42,7 @@ def load_item_table(data: Data, items: Vocabulary) -> ItemTable:
     """Reads the items file of a configuration.
 
     Args:
-        data: Its section `data`, with `items` set.
+        data: Section `data` of the configuration, with `items` set.
         items: Vocabulary of the items.
 
     Raises:
@@ -58,15 +58,15 @@ def load_item_table(data: Data, items: Vocabulary) -> ItemTable:
 
 
 def save_items(folder: Path, frame: pl.DataFrame) -> None:
-    """Writes the table to a run."""
+    """Writes the item table to a run."""
     frame.write_parquet(folder / ITEM_TABLE)
 
 
 def load_items(folder: Path) -> pl.DataFrame | None:
-    """Returns the table of a finished run, or None if it was trained without an items file.
+    """Returns the item table of a finished run, or None if it was trained without an items file.
 
     Raises:
-        ConfigError: If the file is damaged.
+        ConfigError: If the table is damaged.
     """
     path = folder / ITEM_TABLE
     if not path.exists():
@@ -84,5 +84,5 @@ def titles_of(frame: pl.DataFrame | None) -> dict[str, str]:
 
 
 def described(frame: pl.DataFrame) -> list[tuple[str, str]]:
-    """Returns (JSON of the row, category) of each item, "" for what is not known."""
+    """Returns (JSON of the row, category) of each item; "" if unknown."""
     return [(describe(row), row.get(CATEGORY) or "") for row in frame.iter_rows(named=True)]
