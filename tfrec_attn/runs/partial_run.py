@@ -23,7 +23,7 @@ KIND = "run"
 _DATA, RESTARTED = "data.sha256", "restarted"
 # Files that only an unfinished run has.
 NOTES = (_DATA, RESTARTED)
-# What a training writes; a folder with any other file is not removed.
+# Files that a training writes. A folder with other files is not removed.
 KNOWN = (
     *f"""
     {CONFIG} .{CONFIG}.* {METRICS} {REJECTED} {_DATA} .{_DATA}.* {RESTARTED} *SHA256SUMS
@@ -40,28 +40,30 @@ OTHER_NAME = "name another run_dir"
 
 
 class OtherRun(ConfigError):
-    """A run of another configuration, or something that is no run, at the place of a run."""
+    """The path of a run has a run of another configuration, or something else."""
 
 
 class PartialRun:
-    """`<run_dir>.partial`, where one process trains, and which is renamed when it is complete.
+    """The folder `<run_dir>.partial`, in which one process trains, and which it renames at the end.
 
-    A training with the same configuration and data is resumed in it. `restart` removes what is
-    there, if this program wrote it.
+    A training with the same configuration and data is resumed. With `restart`, the files of the
+    program in the folder are removed instead.
 
     Args:
         target: The run directory.
         config: The resolved configuration.
         split: The data.
-        restart: Whether to start again, and to replace a finished run when this one is complete.
+        restart: Whether to start again, and to replace a finished run at the end (default: False).
 
     Attributes:
+        target: As given.
         folder: `<run_dir>.partial`.
 
     Raises:
-        OtherRun: If there is a run of another configuration, or something else.
-        ConfigError: If the folder cannot be written, or another process works in it.
-        DataError: If the run was started with other data.
+        OtherRun: If the folder has a run of another configuration, or something else.
+        ConfigError: If the run directory exists, the folder cannot be written, or another process
+            uses it.
+        DataError: If the unfinished run has other data.
     """
 
     def __init__(self, target: Path, config: Config, split: Split, restart: bool = False):
@@ -113,25 +115,25 @@ class PartialRun:
         return ConfigError(f"run_dir {self.target} cannot be written: {error.strerror}.")
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint to resume, possibly a damaged one."""
+        """Returns whether there is a checkpoint to resume from, which can be damaged."""
         return _has_checkpoint(self.folder)
 
     def finish(self) -> None:
-        """Renames the folder to the run directory, and removes the run that it replaces."""
+        """Renames the folder to the run directory, and removes the replaced run."""
         if os.path.lexists(self.target):
             check_removable(self.target, KNOWN, OTHER_NAME)
         self._work.finish(self.target, NOTES)
         self._work.release()
 
     def leave(self) -> None:
-        """Unlocks the folder, and removes it if this object made it and it has no checkpoint."""
+        """Unlocks the folder, and removes it if it is new or restarted and has no checkpoint."""
         if self._removable and not self.has_checkpoint():
             self._work.abandon()
         self._work.release()
 
 
 def partial_folder(target: Path) -> Path:
-    """Returns the folder of an unfinished run, given its run directory.
+    """Returns the folder of the unfinished run of a run directory.
 
     Raises:
         ConfigError: If the run directory has no name, such as `.`.
@@ -142,7 +144,11 @@ def partial_folder(target: Path) -> Path:
 
 
 def check_same_config(folder: Path, config: Config) -> None:
-    """Raises OtherRun if a folder holds an unfinished training of another configuration."""
+    """Checks that a folder has no unfinished training of another configuration.
+
+    Raises:
+        OtherRun: If it has one.
+    """
     path = folder / CONFIG
     if not is_marked(folder, KIND) or not path.is_file():
         return
@@ -162,7 +168,7 @@ def check_same_config(folder: Path, config: Config) -> None:
 
 
 def first_difference(one: Config, other: Config) -> tuple[str, str, str] | None:
-    """Returns the first key, except run_dir, that differs, with both values in short; or None."""
+    """Returns (key, value, other value) of the first difference, or None. run_dir is ignored."""
     return _compare(configuration.to_dict(one), configuration.to_dict(other), "")
 
 
@@ -182,7 +188,7 @@ def _compare(one: dict, other: dict, prefix: str) -> tuple[str, str, str] | None
 
 
 def can_resume(target: Path, split: Split) -> bool:
-    """Whether an unfinished run has no checkpoint, or was started with this log."""
+    """Returns whether a run can be resumed with a log: it has the same log, or no checkpoint."""
     return _is_of_log(partial_folder(target), _digest(split))
 
 
@@ -195,7 +201,7 @@ def _is_of_log(folder: Path, digest: str) -> bool:
 
 
 def _digest(split: Split) -> str:
-    """Returns the SHA-256 of a log and of its split."""
+    """The SHA-256 of a log and of its split."""
     result = hashlib.sha256(split_checksum(split).encode())
     for positions in (split.train_end, split.valid, split.test):
         result.update(positions.astype("<i8").tobytes())

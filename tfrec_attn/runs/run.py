@@ -1,4 +1,4 @@
-"""The data and the model of a configuration, and those of a finished run."""
+"""Makes the data and the model of a configuration or of a finished run."""
 
 import dataclasses
 from pathlib import Path
@@ -30,17 +30,17 @@ from tfrec_attn.runs.run_files import (
 )
 from tfrec_attn.runtime.process import import_tensorflow
 
-LONGEST_RECOMMENDED = 50  # data.max_length of the models of long histories
+LONGEST_RECOMMENDED = 50  # The greatest data.max_length that a model recommends.
 
 
 @dataclasses.dataclass(frozen=True)
 class PreparedData:
-    """A log that is filtered, encoded and split.
+    """A filtered, encoded and split log.
 
     Attributes:
         split: The sequences, split into training, validation and test events.
-        report: What the filters did.
-        rejected: Number of lines that could not be read.
+        report: Report of the filters.
+        rejected: Number of lines that cannot be read.
     """
 
     split: Split
@@ -62,10 +62,11 @@ def prepare_data(
     """Reads, filters and splits the log of a configuration.
 
     Args:
-        config: Its section `data` is used, and `evaluate.targets`.
-        rejected: File for bad lines if data.on_error is skip.
-        known: Vocabularies of users and items to extend, or None.
-        schema: Whether to refuse a log that breaks data.schema.
+        config: The configuration, of which the section `data` and `evaluate.targets` are used.
+        rejected: File for lines that cannot be read, if data.on_error is skip. None (default)
+            writes none.
+        known: Vocabularies of users and items to extend, or None (default).
+        schema: Whether to check the log against data.schema (default: False).
 
     Raises:
         DataError: If the log cannot be used.
@@ -131,8 +132,8 @@ def _open_prepared(config: Config, known: tuple[Vocabulary, Vocabulary] | None) 
 def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
     longest = int(data.sequences.lengths.max())
     length, targets = config.data.max_length, config.data.targets
-    # Histories may be shorter than max_length. Ten times shorter ones are probably a mistake,
-    # unless the length is one that a model recommends for any log.
+    # Histories can be shorter than max_length. A max_length of ten times the longest history is
+    # probably a mistake, unless a model recommends it for any log.
     if length >= 10 * longest and length > LONGEST_RECOMMENDED:
         raise ConfigError(
             f"data.max_length must be less than ten times the longest history, {longest} events, "
@@ -147,7 +148,7 @@ def _check_lengths(config: Config, data: PreparedData) -> PreparedData:
 
 
 def load_data(folder: str | Path) -> PreparedData:
-    """Prepares the current log of a run, which may have changed since the training.
+    """Prepares the current log of a run, which can have changed since the training.
 
     Raises:
         ConfigError: If the run is damaged.
@@ -168,15 +169,15 @@ def build_model(
     """Returns the model of a configuration, with all that `recommend` needs.
 
     Args:
-        config: With `evaluate.repeats` set.
+        config: The configuration.
         users: Vocabulary of the users.
         items: Vocabulary of the items.
-        counts: Training events of each item, [N]; without them the model itself scores an empty
-            history.
-        trained: Rows with training events; None: all.
+        counts: Number of training events of each item, [N]. None (default): the model scores an
+            empty history itself.
+        trained: Rows with training events. None (default): all rows.
 
     Raises:
-        ConfigError: If the model refuses its parameters or does not fit into the memory.
+        ConfigError: If the model rejects its parameters or does not fit into memory.
     """
     import tensorflow as tf
 
@@ -218,7 +219,7 @@ def load_model(folder: str | Path) -> Any:
     >>> items, scores = load_model("runs/synthetic-attrec").recommend([["i3", "i7"]], k=10)
 
     Raises:
-        ConfigError: If the folder is not a finished run, or damaged.
+        ConfigError: If the folder is not a finished run, or is damaged.
         DataError: If a vocabulary is damaged.
     """
     folder, config = Path(folder), load_config(folder)
@@ -237,7 +238,7 @@ def load_model(folder: str | Path) -> Any:
             model.num_items, config.prior.neighbours, name="transition_prior"
         )
     try:
-        # The checkpoint may hold more, such as the state of the optimizer, but not less.
+        # The checkpoint can have more than the weights, such as the state of the optimizer.
         from tfrec_attn.runs import weights
 
         weights.read(folder / BEST, model)
@@ -250,7 +251,7 @@ def load_model(folder: str | Path) -> Any:
             f"the weights in {folder} are of another model than its {CONFIG} describes; {remedy}."
         ) from None
     except Exception as error:
-        # For damaged weights TensorFlow raises its own errors and those of its parsers.
+        # For damaged weights TensorFlow raises various errors of its own and of its parsers.
         raise ConfigError(
             f"the weights in {folder} are damaged ({type(error).__name__}); train again."
         ) from None
@@ -258,7 +259,7 @@ def load_model(folder: str | Path) -> Any:
 
 
 def _check_version(folder: Path, config: Config) -> None:
-    """Refuses a run whose model, of another package, takes other parameters now."""
+    """Raises ConfigError if a model of another package no longer has a parameter of the run."""
     name, taken = config.model.name, models.parameters(config.model.name)
     unknown = [key for key in config.model.parameters if key not in taken]
     if models.is_foreign(name) and unknown:

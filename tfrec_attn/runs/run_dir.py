@@ -1,4 +1,4 @@
-"""The choice of the run directory: a free name, a run to resume, or a complete run."""
+"""Chooses the run directory: a free name, a run to resume, or a complete run."""
 
 import itertools
 import json
@@ -31,10 +31,15 @@ _REPLACE = f"{OTHER_NAME}, or give --restart to replace it"
 
 
 def check_run_dir(config: Config, restart: bool = False) -> None:
-    """Checks `run_dir` before a long log is read; nothing is changed.
+    """Checks `run_dir` before a long log is read, without changes on the disk.
+
+    Args:
+        config: The resolved configuration.
+        restart: Whether the command replaces a run (default: False).
 
     Raises:
-        ConfigError: If `run_dir` is neither free nor a run of this configuration.
+        ConfigError: If `run_dir` is neither free nor a run of this configuration. With `restart`,
+            if it has files that this program did not write.
     """
     if config.run_dir is None:
         return
@@ -58,10 +63,10 @@ def check_run_dir(config: Config, restart: bool = False) -> None:
 
 
 def complete_run(config: Config, split: Split) -> Path | None:
-    """Returns the finished run of the same configuration and data, or None.
+    """Returns the finished run of a configuration and its data, or None.
 
     Raises:
-        ConfigError: If `run_dir` is a finished run of other data.
+        ConfigError: If `run_dir` is a finished run of the configuration with other data.
     """
     for target in _targets(config):
         if not os.path.lexists(target):
@@ -85,13 +90,14 @@ def complete_run(config: Config, split: Split) -> Path | None:
 def open_run(config: Config, split: Split, restart: bool = False) -> PartialRun:
     """Opens the folder to train in.
 
-    It is that of `run_dir`, or of the first `runs/<source>-<model>[-N]` that is free or can be
-    resumed.
+    It belongs to `run_dir`, or without `run_dir` to the first `runs/<source>-<model>[-N]` that is
+    free or can be resumed.
 
     Args:
         config: The resolved configuration.
         split: The data.
-        restart: Whether to start the unfinished or finished run of the same command again.
+        restart: Whether to start the unfinished or finished run of the same command again (default:
+            False).
 
     Raises:
         ConfigError: As for `PartialRun`.
@@ -129,7 +135,7 @@ def default_names(config: Config) -> Iterator[Path]:
 
 
 def taken_name_note(config: Config, target: Path) -> str | None:
-    """Returns why a run without `run_dir` has a number in its name, or None."""
+    """Returns a note about why a run without `run_dir` has a number in its name, or None."""
     first = next(default_names(config))
     if config.run_dir is not None or target == first:
         return None
@@ -140,7 +146,7 @@ def taken_name_note(config: Config, target: Path) -> str | None:
 
 
 def _finished_config(target: Path) -> Config:
-    """Returns the configuration of a finished run, or raises OtherRun."""
+    """The configuration of a finished run; raises OtherRun if the folder is something else."""
     remedy = f"{OTHER_NAME}, or move it away."
     if target.is_symlink():
         raise OtherRun(f"run_dir {target} exists: it is a symbolic link; {remedy}")
@@ -158,7 +164,7 @@ def _finished_config(target: Path) -> Config:
 
 
 def _is_being_replaced(target: Path, config: Config) -> bool:
-    """Whether a training that replaces a finished run can be resumed."""
+    """Whether there is an unfinished training of this configuration that replaces the run."""
     folder = partial_folder(target)
     if not is_marked(folder, KIND) or not (folder / RESTARTED).is_file():
         return False
@@ -170,7 +176,7 @@ def _is_being_replaced(target: Path, config: Config) -> bool:
 
 
 def _data_checksum(target: Path) -> str | None:
-    """Returns the checksum of the data in the metrics of a finished run, or None."""
+    """The checksum of the data in the metrics of a finished run, or None."""
     try:
         return json.loads((target / METRICS).read_text(encoding="utf-8"))["data"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError):

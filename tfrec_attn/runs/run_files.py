@@ -1,4 +1,4 @@
-"""The files of a run directory: their names, checksums, writing and reading."""
+"""The files of a run directory: their names and checksums; writes and reads them."""
 
 import dataclasses
 import json
@@ -25,21 +25,21 @@ REJECTED = "rejected.tsv"
 RANKS = "ranks.npz"
 BEST = "checkpoints/best"
 STATES = "checkpoints/last-"
-# Patterns of the files of a checkpoint, also while it is written.
+# Patterns of the files of a checkpoint, with those that exist only while it is written.
 STATE_FILES = ("weights.*", "weights_temp/*", "best.*", "progress.json", "SHA256SUMS", "checkpoint")
 USERS, ITEMS = "vocabulary/users.txt", "vocabulary/items.txt"
 ITEM_COUNTS = "vocabulary/item_counts.npy"
 ITEM_TABLE = "items.parquet"
 TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")
-# The devices of the training may not exist here, and are not needed to read the run.
+# The devices of the training may not exist on this machine, and reading a run needs one device.
 _ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
 
 
 def seal(folder: Path) -> None:
-    """Writes the checksums of all files that are read from a finished run.
+    """Writes the checksums of all files that the program reads from a finished run.
 
     Raises:
-        OSError: If the disk is full.
+        OSError: If a file cannot be read, or the disk is full.
     """
     weights = sorted(str(path.relative_to(folder)) for path in folder.glob(f"{BEST}.*"))
     events = [kept_events_file(folder, part).name for part in ("valid", "test")]
@@ -49,10 +49,10 @@ def seal(folder: Path) -> None:
 
 
 def load_config(folder: str | Path) -> Config:
-    """Returns the resolved configuration of a finished run, with one device.
+    """Returns the resolved configuration of a finished run, changed to one device.
 
     Raises:
-        ConfigError: If the folder is not a finished run, or damaged.
+        ConfigError: If the folder is not a finished run, or is damaged.
     """
     folder = Path(folder)
     if not any((folder / name).is_file() for name in (METRICS, checksums.SUMS)):
@@ -85,7 +85,12 @@ def save_vocabularies(folder: Path, sequences: Sequences) -> None:
 
 
 def load_vocabularies(folder: Path) -> tuple[Vocabulary, Vocabulary]:
-    """Returns the vocabularies of users and items of a run."""
+    """Returns the vocabularies of users and items of a run.
+
+    Raises:
+        ConfigError: If a file is missing or not what the training wrote.
+        DataError: If a vocabulary is damaged.
+    """
     check_files(folder, USERS, ITEMS)
     return Vocabulary.load(folder / USERS), Vocabulary.load(folder / ITEMS)
 
@@ -95,8 +100,8 @@ def save_replay(folder: Path, split: Split, gaps: bool = False) -> None:
 
     Args:
         folder: The run.
-        split: Its data.
-        gaps: Whether the model needs the times since the latest events.
+        split: Data of the run.
+        gaps: Whether to write the times since the latest events too (default: False).
     """
     save_array(folder / ITEM_COUNTS, item_counts(split))
     for part in ("valid", "test"):
@@ -109,16 +114,23 @@ def kept_events_file(folder: Path, part: str) -> Path:
 
 
 def save_ranks(folder: Path, ranks: dict[str, np.ndarray], test_users: np.ndarray) -> None:
-    """Writes what `load_ranks` returns, with the user row of each test event."""
+    """Writes ranks for `load_ranks`.
+
+    Args:
+        folder: The run.
+        ranks: Ranks by name, as `load_ranks` returns them.
+        test_users: Row of the user of each test event, int [U].
+    """
     np.savez(folder / RANKS, **ranks, test_users=test_users.astype(np.int32))
 
 
 def load_ranks(folder: Path) -> dict[str, np.ndarray]:
-    """Returns the ranks of the held-out events of a run, int32 [U], in the order of its split.
+    """Returns the ranks of the held-out events of a run, in the order of its split.
 
     Returns:
-        "valid" and "test" -> ranks; of a run with a transition prior also those of the model
-        without it, "valid_alone" and "test_alone"; "test_users" -> the user of each test event.
+        Arrays int32 [U] by name: the ranks "valid" and "test"; with a transition prior also
+        "valid_alone" and "test_alone", the ranks of the model without it; and "test_users", the row
+        of the user of each test event.
 
     Raises:
         ConfigError: If the file is missing or damaged.
@@ -130,12 +142,12 @@ def load_ranks(folder: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise not_written(folder, RANKS) from None
     except Exception:
-        # A damaged archive raises nearly any exception.
+        # A damaged archive can raise nearly any exception.
         raise ConfigError(f"{folder / RANKS} cannot be read; train again.") from None
 
 
 def load_item_counts(folder: Path) -> np.ndarray:
-    """Returns the training events of each item of a run, [N].
+    """Returns the number of training events of each item of a run, [N].
 
     Raises:
         ConfigError: If the file is missing or damaged.
@@ -158,13 +170,13 @@ def load_item_counts(folder: Path) -> np.ndarray:
 
 
 def save_trained_rows(folder: Path, rows: TrainedRows) -> None:
-    """Writes which users and items the training of a run updates."""
+    """Writes which users and items are trained."""
     for name, values in zip(TRAINED, rows, strict=True):
         save_array(folder / name, values)
 
 
 def load_trained_rows(folder: Path) -> TrainedRows:
-    """Returns which users and items the training of a run updated.
+    """Returns which users and items of a run are trained.
 
     Raises:
         ConfigError: If a file is missing or damaged.
@@ -175,12 +187,12 @@ def load_trained_rows(folder: Path) -> TrainedRows:
 
 
 def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
-    """Returns which rows of a table the training of a run updated, bool [R].
+    """Returns which rows of a table are trained, bool [R].
 
     Args:
         folder: The run.
-        name: Path in the run.
-        rows: R.
+        name: Path of the file in the run.
+        rows: R, the number of rows of the table.
 
     Raises:
         ConfigError: If the file is missing or damaged.
@@ -199,13 +211,13 @@ def read_trained(folder: Path, name: str, rows: int) -> np.ndarray:
 def _load_array(path: Path) -> np.ndarray:
     try:
         array = np.load(path)
-        array.shape  # noqa: B018 - an archive has none
+        array.shape  # noqa: B018 - an archive has no shape
         return array
     except Exception:
-        # A damaged header raises nearly any exception.
+        # A damaged header can raise nearly any exception.
         raise ConfigError(f"{path} cannot be read; train again.") from None
 
 
 def write_json(path: Path, tree: dict[str, Any]) -> None:
-    """Writes a JSON file with an indentation of two."""
+    """Writes a JSON file with an indentation of two spaces."""
     path.write_text(json.dumps(tree, indent=2) + "\n", encoding="utf-8")

@@ -1,7 +1,8 @@
-"""Weights of a model and state of its optimizer in a checkpoint of TensorFlow, by name.
+"""Writes and reads the weights of a model and the state of its optimizer, by name.
 
-The name of a weight is the path of attributes to it, such as `blocks/0/norm/gamma`, and that of a
-slot has the name of its weight. So a checkpoint does not depend on the Keras that wrote it.
+A file is a checkpoint of TensorFlow. The name of a weight is the path of attributes to it, such as
+`blocks/0/norm/gamma`. The name of a slot of the optimizer contains the name of its weight. So a
+checkpoint does not depend on the version of Keras that wrote it.
 """
 
 import functools
@@ -14,38 +15,38 @@ import tensorflow as tf
 from tfrec_attn.keras_versions import keras
 from tfrec_attn.keras_versions.variables import variable_of
 
-# What a checkpoint has besides the weights.
+# Prefixes of the keys of a checkpoint that are not weights.
 _OF_TRAINING = ("optimizer/", "save_counter/", "_loss_metric/", "_ranking_metrics/")
-# Attributes of an optimizer that are no state of its own, or follow from it.
+# Attributes of an optimizer that contain other attributes or follow from them.
 _NO_STATE = ("_variables", "_trainable_variables", "_current_learning_rate")
 
 
 def named_weights(model: Any) -> dict[str, tf.Variable]:
-    """Returns all weights of a model by name, without those of its metrics."""
+    """Returns all weights of a model by name, without the states of its metrics."""
     return dict(_weights(model, "", _attributes_of_keras(), set()))
 
 
 def unnamed_weights(model: Any) -> list[str]:
-    """Returns Keras' names of the weights that have no name here, and that a checkpoint lacks.
+    """Returns Keras' names of the weights that `named_weights`, and so a checkpoint, lacks.
 
     Args:
-        model: A model, not compiled.
+        model: A model that is not compiled.
     """
     named = {variable.ref() for variable in named_weights(model).values()}
     return [one.name for one in model.weights if variable_of(one).ref() not in named]
 
 
 def named_state(model: Any, optimizer: Any) -> dict[str, tf.Variable]:
-    """Returns the state of an optimizer by name, without that of the loss scaling.
+    """Returns the state of an optimizer by name, without the state of the loss scaling.
 
     Args:
-        model: The model that it is built for.
+        model: The model that the optimizer is built for.
         optimizer: A Keras optimizer.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     names = {id(variable): name for name, variable in named_weights(model).items()}
     trained = [names[id(variable_of(one))] for one in model.trainable_variables]
-    # SGD without momentum has slots under Keras 2, which nothing reads, and none under Keras 3.
+    # SGD without momentum has unused slots in Keras 2, and no slots in Keras 3.
     skipped = (*_NO_STATE, *(["momentums"] if getattr(inner, "momentum", None) == 0 else []))
     found = {}
     for attribute, value in vars(inner).items():
@@ -72,10 +73,15 @@ def write(path: Path, model: Any) -> None:
 def read(path: Path, model: Any, optimizer: Any = None) -> None:
     """Reads the weights of a model, and the state of an optimizer that is built for it.
 
+    Args:
+        path: Prefix of the files of the checkpoint.
+        model: The model.
+        optimizer: The optimizer, or None (default) to read only the weights.
+
     Raises:
-        AssertionError: If the checkpoint does not have all of them.
-        ValueError: If one has another shape.
-        Exception: Those of TensorFlow for a damaged file.
+        AssertionError: If the checkpoint lacks a variable.
+        ValueError: If a variable has another shape.
+        Exception: Various errors of TensorFlow if a file is damaged.
     """
     tree = _tree(named_weights(model))
     if optimizer is not None:
@@ -84,7 +90,7 @@ def read(path: Path, model: Any, optimizer: Any = None) -> None:
 
 
 def read_optimizer(path: Path, model: Any, optimizer: Any) -> None:
-    """Reads the state of an optimizer that is built for a model, with the errors of `read`."""
+    """Reads the state of an optimizer that is built for a model; raises the errors of `read`."""
     tree = tf.train.Checkpoint()
     tree.optimizer = _state(model, optimizer)
     _read(tree, path)
@@ -99,14 +105,14 @@ def saved_weights(path: Path) -> list[str]:
 
 @functools.cache
 def _attributes_of_keras() -> set[str]:
-    # Without the variables of Keras' counters, which all workers of a cluster create together.
+    # Creates no counters of Keras, which all workers of a cluster would have to create together.
     with tf.variable_creator_scope(lambda _, **__: 0):
         bare = (tf.keras.Model(name="model"), tf.keras.layers.Layer(name="layer"))
     return {attribute for one in bare for attribute in vars(one)}
 
 
 def _weights(part: Any, path: str, of_keras: set, seen: set) -> Iterator[tuple[str, tf.Variable]]:
-    """Yields the weights in a part of a model that is not in `seen`, with their names."""
+    """Yields (name, weight) of a part of a model, without the parts in `seen`."""
     if id(part) in seen or isinstance(part, tf.keras.metrics.Metric):
         return
     seen.add(id(part))
@@ -124,7 +130,7 @@ def _children(part: Any, of_keras: set) -> Iterator[tuple[str, Any]]:
     elif isinstance(part, (tf.keras.layers.Layer, tf.Module)) and not _is_made_by_keras(part):
         for attribute, child in list(vars(part).items()):
             is_of_keras = attribute in of_keras or attribute.startswith("_self_")
-            # A public attribute of Keras, such as `inputs`, can be a layer of the model.
+            # A layer can have the name of a public attribute of Keras, such as `inputs`.
             if not (is_of_keras and attribute.startswith("_")):
                 yield _public(part, attribute), child
     if isinstance(part, tf.keras.Model):
@@ -132,18 +138,18 @@ def _children(part: Any, of_keras: set) -> Iterator[tuple[str, Any]]:
 
 
 def _is_made_by_keras(part: Any) -> bool:
-    """Whether a layer is a sequential or functional model, whose attributes are those of Keras."""
+    """Whether a layer is a sequential or functional model, which has only attributes of Keras."""
     return isinstance(part, tf.keras.Model) and "keras" in type(part).__module__.split(".")[0]
 
 
 def _public(part: Any, attribute: str) -> str:
-    """Returns `kernel` for an attribute `_kernel` that a property of that name returns."""
+    """The name of a property for its private attribute: `kernel` for `_kernel`."""
     name = attribute.removeprefix("_")
     return name if isinstance(getattr(type(part), name, None), property) else attribute
 
 
 def _state(model: Any, optimizer: Any) -> tf.train.Checkpoint:
-    """Returns the state of an optimizer by name, with that of the loss scaling."""
+    """The state of an optimizer as a checkpoint, with the state of the loss scaling."""
     tree = _tree(named_state(model, optimizer))
     scale = keras.loss_scale_state(optimizer)
     if scale is not None:
@@ -152,7 +158,7 @@ def _state(model: Any, optimizer: Any) -> tf.train.Checkpoint:
 
 
 def _tree(named: dict[str, tf.Variable]) -> tf.train.Checkpoint:
-    """Returns variables as a checkpoint with a node for each part of their names."""
+    """Makes a checkpoint of variables, with a node for each part of their names."""
     tree, inside = tf.train.Checkpoint(), {}
     for name, variable in named.items():
         first, _, rest = name.partition("/")

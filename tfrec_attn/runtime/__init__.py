@@ -1,1 +1,1 @@
-"""Settings of the process: seeds, devices, precision, clusters and signals."""
+"""The process: devices, precision, clusters, signals, SavedModels and Beam engines."""

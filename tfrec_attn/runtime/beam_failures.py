@@ -1,4 +1,4 @@
-"""What engines of Apache Beam report of a pipeline that failed, as one sentence."""
+"""Turns the reports of Apache Beam engines about failed pipelines into one sentence."""
 
 import re
 
@@ -8,7 +8,7 @@ _PACKAGE = (
     "the workers have no {module}: give them an environment with this package and its extra beam "
     "(--environment_config, --sdk_container_image), or --environment_type LOOPBACK on this machine"
 )
-# What Flink, Spark, Prism and Beam's own workers report of a worker that is gone.
+# Reports of Flink, Spark, Prism and Beam's own workers about a lost worker.
 _LOST = (
     r"CANCELLED: c(?:lient|all already) cancelled|SDK (?:worker|[Hh]arness).* disconnected"
     r"|UNAVAILABLE|Multiplexer hanging up|Worker .* (?:died|exited)"
@@ -20,7 +20,7 @@ _VERSIONS = (
 
 
 def failure(text: str) -> ConfigError | DataError:
-    """Returns the error for what an engine or a worker reported."""
+    """Makes the error for the report of an engine or a worker."""
     own = re.search(r"tfrec_attn\.errors\.(\w+): (.*)", text)
     if own:
         kind = ConfigError if own[1] == "ConfigError" else DataError
@@ -56,12 +56,12 @@ def failure(text: str) -> ConfigError | DataError:
 
 
 def _cause(text: str) -> str:
-    """Returns the last error of a worker, or the first line of what the engine said."""
+    """The last error of a worker in a report, or the first line of the report."""
     found = re.findall(r"^(?:\w+\.)*\w*(?:Error|Exception|Exit): .+", text, re.MULTILINE)
     python = [one for one in found if not one.startswith(("java.", "org."))]
     return (python or found or [text])[-1].strip().splitlines()[0][:300].rstrip(".")
 
 
 def without_step(text: str) -> str:
-    """Returns the text of an error without the step of the pipeline that Beam adds."""
+    """Returns the text of an error without the name of the pipeline step that Beam appends."""
     return re.sub(r"(\\n)? \[while running .*", "", text, flags=re.DOTALL)

@@ -1,4 +1,4 @@
-"""Runs Apache Beam pipelines; what goes wrong with an engine is one sentence."""
+"""Runs Apache Beam pipelines, and reports failures of an engine in one sentence."""
 
 import os
 import re
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 HOW_TO_GET_IT = "Apache Beam is not installed: install the extra beam, or run make venv"
 _WAIT = 5  # seconds
 _JAVA_RUNNERS = ("FlinkRunner", "SparkRunner")
-# A job server that runs for one command ends before the work of Java's second compiler pays off.
+# The job server runs for one command, which is too short for Java's second compiler to pay off.
 _JVM_OPTION = "job_server_jvm_properties"
 _SHORT_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-# Options with the address of an engine, and those values that start one.
+# Options with the address of an engine, and their values that start an engine instead.
 _ADDRESSES = {"job_endpoint": ("embed",), "flink_master": ("[auto]", "[local]")}
 
 
@@ -29,7 +29,7 @@ def require_beam() -> None:
     """Checks that Apache Beam is installed.
 
     Raises:
-        ConfigError: If it is not.
+        ConfigError: If it is not installed.
     """
     try:
         import apache_beam  # noqa: F401
@@ -43,10 +43,13 @@ def package_version() -> str:
 
 
 def require_version(version: str) -> None:
-    """Checks, in a worker, that it has the version of the process that started the pipeline.
+    """Checks in a worker that it has the same version as the process that started the pipeline.
+
+    Args:
+        version: Version of this package in the process that started the pipeline.
 
     Raises:
-        ConfigError: If it has another.
+        ConfigError: If the worker has another version.
     """
     own = package_version()
     if version != own:
@@ -57,11 +60,14 @@ def require_version(version: str) -> None:
 
 
 def check_engine(options: Sequence[str]) -> object:
-    """Returns Beam's runner for some options, after a check that its engine can be there.
+    """Returns Beam's runner, after a check of its engine.
+
+    Args:
+        options: Options of Beam.
 
     Raises:
-        ConfigError: If Beam does not know the runner, if an address does not answer, or if the
-            engine needs Java or Prism, and it is not there.
+        ConfigError: If Beam does not know the runner, an address does not respond, or Java or a
+            file that the engine needs is missing.
     """
     from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
     from apache_beam.runners.runner import create_runner
@@ -105,7 +111,7 @@ def _java() -> str:
 
 
 def _jvm_options(runner: str, options: Sequence[str]) -> list[str]:
-    """Returns the options of Java for a job server that Beam starts, unless there are some."""
+    """Options of Java for a job server that Beam starts; none if the user gives options."""
     given = any("job_server_jvm_prop" in one for one in options)
     if given or runner not in _JAVA_RUNNERS:
         return []
@@ -126,9 +132,9 @@ def _require_answer(option: str, address: str) -> None:
 
 
 class Engine:
-    """An engine of Apache Beam: what runs pipelines.
+    """An engine of Apache Beam, which runs pipelines.
 
-    A job server that Beam starts for it serves all pipelines, and stops at the end of the context.
+    If Beam starts a job server, all pipelines use it. It stops at the end of the context.
 
     >>> with Engine(["--runner=FlinkRunner"]) as engine, engine.pipeline() as p:
     ...     p | beam.Create([1, 2]) | beam.Map(print)
@@ -137,7 +143,7 @@ class Engine:
         options: Options of Beam.
 
     Raises:
-        ConfigError: As `check_engine` does.
+        ConfigError: As for `check_engine`.
     """
 
     def __init__(self, options: Sequence[str]):
@@ -156,7 +162,7 @@ class Engine:
 
     @contextmanager
     def pipeline(self) -> Iterator["beam.Pipeline"]:
-        """Makes a pipeline, and runs it at the end of the context.
+        """Provides a pipeline, and runs it at the end of the context.
 
         Raises:
             ConfigError: If the workers cannot run the pipeline.

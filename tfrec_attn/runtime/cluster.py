@@ -1,4 +1,4 @@
-"""The tasks of a cluster, read from the environment variable TF_CONFIG."""
+"""Reads the tasks of a cluster from the environment variable TF_CONFIG."""
 
 import json
 import os
@@ -20,7 +20,7 @@ class Task:
     Attributes:
         job: "chief" or "worker".
         index: Index of the task in its job, from 0.
-        cluster: Job -> addresses, "host:port", of its tasks.
+        cluster: Addresses "host:port" of the tasks of each job.
     """
 
     job: str
@@ -38,7 +38,7 @@ class Task:
         return self.cluster["chief" if "chief" in self.cluster else "worker"][0]
 
     def others(self) -> dict[str, str]:
-        """Returns the names of the other tasks, such as "worker 1", with their addresses."""
+        """Returns the addresses of the other tasks by name, such as "worker 1"."""
         names = {
             f"{job} {index}": address
             for job, tasks in self.cluster.items()
@@ -50,6 +50,9 @@ class Task:
 
 def this_task(strategy: str) -> Task | None:
     """Returns the task of this process in TF_CONFIG, or None for a strategy of one process.
+
+    Args:
+        strategy: `runtime.strategy` of the configuration.
 
     Raises:
         ConfigError: If TF_CONFIG is missing, malformed, or describes an unsupported cluster.
@@ -122,13 +125,13 @@ def _is_address(text: object) -> bool:
 
 
 def host_and_port(address: str) -> tuple[str, int]:
-    """Returns the parts of an address host:port, an IPv6 host without its brackets."""
+    """Splits an address host:port; the brackets of an IPv6 host are removed."""
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
 
 def is_reachable(address: str) -> bool:
-    """Whether a process listens at an address host:port."""
+    """Returns whether a process listens at an address host:port."""
     try:
         socket.create_connection(host_and_port(address), timeout=2.0).close()
     except OSError:

@@ -1,4 +1,4 @@
-"""`tf.distribute` strategies by name, their input, and failures of other processes."""
+"""`tf.distribute` strategies: makes them and their input, and reports failed processes."""
 
 import contextlib
 import functools
@@ -17,13 +17,16 @@ _MAX_LOGICAL_CPUS = 64
 
 
 def configure_devices(devices: list[str] | None) -> None:
-    """Makes the logical CPUs of device names such as "CPU:1", before the first operation."""
+    """Creates the logical CPUs that device names such as "CPU:1" need.
+
+    Call it before the first operation of TensorFlow.
+    """
     import tensorflow as tf
 
     wanted = 1 + max([int(name[4:]) for name in devices or [] if name.startswith("CPU")], default=0)
     cpus = tf.config.list_physical_devices("CPU")
     if len(cpus) < wanted <= _MAX_LOGICAL_CPUS:
-        # TensorFlow may be initialized already; `make_strategy` reports the missing devices.
+        # It fails if TensorFlow is initialized. Then `make_strategy` reports missing devices.
         with contextlib.suppress(RuntimeError):
             tf.config.set_logical_device_configuration(
                 cpus[0], [tf.config.LogicalDeviceConfiguration() for _ in range(wanted)]
@@ -34,10 +37,11 @@ def make_strategy(runtime: Runtime) -> Any:
     """Returns the `tf.distribute` strategy of a configuration.
 
     Args:
-        runtime: Its strategy "default" uses one device; "mirrored" uses `devices`, by default all
-            GPUs or else the logical CPUs; "multi_worker" uses all GPUs, or else the CPU, of each
-            process of a cluster, in which the others must start at the same time
-            (`rendezvous.meet`).
+        runtime: Section `runtime` of the configuration. The strategy "default" uses one device.
+            "mirrored" uses `devices`; without them, all GPUs, or all logical CPUs if there is no
+            GPU. "multi_worker" uses all GPUs of each process of a cluster, or the CPU if there is
+            no GPU. All processes must call this function at the same time, after
+            `rendezvous.meet`.
 
     Raises:
         ConfigError: If a device is missing.
@@ -71,10 +75,10 @@ def _devices(names: list[str] | None) -> tuple[str, ...]:
 
 @functools.cache
 def _mirrored(devices: tuple[str, ...]) -> Any:
-    """Returns one strategy for the same devices, because new ones reuse keys of collectives."""
+    """One strategy for the same devices, because a second one would reuse keys of collectives."""
     import tensorflow as tf
 
-    # Without collectives, several strategies of a process can share its CPUs.
+    # ReductionToOneDevice uses no collectives, so that strategies of a process can share CPUs.
     on_cpu = all("CPU" in device for device in devices)
     return tf.distribute.MirroredStrategy(
         devices, tf.distribute.ReductionToOneDevice() if on_cpu else None
@@ -89,10 +93,10 @@ def _multi_worker() -> Any:
 
 
 def check_batch(batch_size: int, replicas: int) -> None:
-    """Checks that a global batch can be divided among the replicas.
+    """Checks that the replicas can get equal parts of a global batch.
 
     Raises:
-        ConfigError: If it cannot.
+        ConfigError: If `batch_size` is not a multiple of `replicas`.
     """
     if batch_size % replicas:
         raise ConfigError(
@@ -103,10 +107,10 @@ def check_batch(batch_size: int, replicas: int) -> None:
 
 @contextlib.contextmanager
 def cluster_errors(task: Task | None) -> Iterator[None]:
-    """Turns TensorFlow's errors about failed processes of the cluster into a TrainingError.
+    """Turns TensorFlow's errors about failed processes of a cluster into a TrainingError.
 
     Args:
-        task: Task of this process; None without a cluster.
+        task: Task of this process. None: there is no cluster.
     """
     import tensorflow as tf
 
@@ -129,7 +133,7 @@ def cluster_errors(task: Task | None) -> Iterator[None]:
 
 
 def _reason(error: Exception, task: Task) -> str:
-    """Names the task that the error reports or that is unreachable, or quotes the error."""
+    """A sentence about the task that the error names or that is unreachable, or the error."""
     lost = re.search(r"unhealthy[^\n]*\n/job:(\w+)/replica:\d+/task:(\d+)", str(error))
     if lost:
         return f"{lost[1]} {lost[2]} does not answer any more."
@@ -140,13 +144,13 @@ def _reason(error: Exception, task: Task) -> str:
 
 
 def training_input(stream: Any, strategy: Any, first_step: int = 0) -> Any:
-    """Returns the input of `fit`, in which each worker makes the batches of its own replicas.
+    """Returns the input of `fit`. Each worker makes the batches of its own replicas.
 
     Args:
-        stream: Its `dataset(first_step, pipeline)` returns the batches of a
+        stream: Object with a method `dataset(first_step, pipeline)`, which returns the batches of a
             `tf.distribute.InputContext`.
-        strategy: The strategy of the model.
-        first_step: Step of the first batch.
+        strategy: Strategy of the model.
+        first_step: Step of the first batch (default: 0).
     """
     import tensorflow as tf
 
@@ -163,11 +167,11 @@ def broadcast_from_chief(strategy: Any, variables: list, text: str | None) -> st
 
     Args:
         strategy: A multi-worker strategy.
-        variables: Variables of each process, in the same order.
-        text: If that of the chief is None or empty, the variables are not changed.
+        variables: Variables of the process, in the same order in all processes.
+        text: Text of the process. If the chief's text is None or empty, no variable changes.
 
     Returns:
-        The text of the chief.
+        The text of the chief, or None if it is empty.
     """
     code = np.frombuffer((text or "").encode(), np.uint8).astype(np.int32)
     length = int(_broadcast(strategy, np.int32(len(code))))

@@ -1,4 +1,4 @@
-"""Settings of a process: the import of TensorFlow, seeds, determinism and precision."""
+"""Settings of a process: the import of TensorFlow, seeds, precision and stderr."""
 
 import contextlib
 import gc
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# File descriptor 2 belongs to the process: one thread at a time captures it.
+# Only one thread at a time can capture file descriptor 2, which belongs to the process.
 _IMPORT = threading.Lock()
 
 
@@ -37,9 +37,9 @@ def seed_everything(seed: int) -> None:
 
 
 def set_precision(name: str) -> None:
-    """Sets Keras' global policy: float32, mixed_bfloat16 or mixed_float16.
+    """Sets Keras' global policy to float32, mixed_bfloat16 or mixed_float16.
 
-    Losses, norms and scores stay in float32.
+    With each of them, losses, norms and scores are float32.
     """
     import tensorflow as tf
 
@@ -55,7 +55,7 @@ def peak_memory_mb() -> float:
 
 
 def environment() -> dict[str, Any]:
-    """Returns the versions of the software, the system and its number of cores."""
+    """Returns the versions of the packages and of Python, the system, and the number of cores."""
     import tensorflow as tf
 
     return {
@@ -70,7 +70,7 @@ def environment() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def collecting_no_garbage() -> Iterator[None]:
-    """Pauses the garbage collector inside, a quarter of the time that large imports take."""
+    """Pauses the garbage collector in the block, which saves a quarter of large imports' time."""
     enabled = gc.isenabled()
     gc.disable()
     try:
@@ -82,7 +82,7 @@ def collecting_no_garbage() -> Iterator[None]:
 
 @contextlib.contextmanager
 def capture_stderr() -> Iterator[None]:
-    """Hides what is written to stderr inside, also from C++, unless an exception is raised."""
+    """Hides what Python and C++ write to stderr in the block, unless it raises an exception."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         saved = os.dup(2)

@@ -1,4 +1,7 @@
-"""The processes of a cluster meet before TensorFlow connects them, which waits without a word."""
+"""Lets the processes of a cluster meet before TensorFlow connects them.
+
+TensorFlow itself waits for missing processes without a message.
+"""
 
 import contextlib
 import json
@@ -15,22 +18,22 @@ _CLOCK_TOLERANCE = 60.0
 
 
 def meet(task: Task, facts: Mapping[str, str], seconds: float) -> list[str]:
-    """Waits for all processes of a cluster, and checks that they agree.
+    """Waits for all processes of a cluster, and checks that their facts agree.
 
-    The first task listens at its address, each other task sends it its facts, and gets the answer
-    when all have come.
+    The first task listens at its address. Each other task sends its facts to the first task, which
+    responds to all of them when the last one has connected.
 
     Args:
         task: Task of this process.
-        facts: Name -> value of what must be the same in all processes.
-        seconds: How long to wait.
+        facts: Values by name that must be the same in all processes.
+        seconds: Seconds to wait.
 
     Returns:
-        Notes on what differs and does no harm, for the first task only.
+        In the first task, notes on harmless differences; in the other tasks, [].
 
     Raises:
-        ConfigError: If two processes have different facts, or the port is taken.
-        TrainingError: If a process does not come in time.
+        ConfigError: If two processes have different facts, or the port is in use.
+        TrainingError: If a process does not connect in time.
     """
     deadline = time.monotonic() + seconds
     if not task.is_chief:
@@ -55,7 +58,7 @@ def meet(task: Task, facts: Mapping[str, str], seconds: float) -> list[str]:
 def _arrivals(
     stack: contextlib.ExitStack, task: Task, deadline: float, seconds: float
 ) -> Iterator[tuple[str, dict, socket.socket]]:
-    """Yields the name, the message and the connection of each task that comes."""
+    """Yields (name, message, connection) of each task that connects."""
     missing = task.others()
     if not missing:
         return
@@ -75,12 +78,12 @@ def _arrivals(
         if name in [*task.others()] and isinstance(message.get("clock"), float):
             missing.pop(name, None)
             yield name, {**message, "clock": message["clock"] - time.time()}, connection
-        else:  # Such as a probe of the port.
+        else:  # Another program, such as a probe of the port.
             connection.close()
 
 
 def _report(task: Task, facts: Mapping[str, str], deadline: float, seconds: float) -> None:
-    """Tells the first task the facts, and waits for its answer."""
+    """Sends the facts to the first task, and waits for its response."""
     name = f"{task.job} {task.index}"
     while True:
         with (
@@ -103,7 +106,7 @@ def _report(task: Task, facts: Mapping[str, str], deadline: float, seconds: floa
 
 
 def _receive(connection: socket.socket, deadline: float) -> dict | None:
-    """Returns the object of JSON in the next line, or None if there is none."""
+    """The JSON object in the next line, or None if the line is something else."""
     line = b""
     try:
         while not line.endswith(b"\n") and len(line) < _MAX_BYTES:
@@ -119,9 +122,9 @@ def _receive(connection: socket.socket, deadline: float) -> dict | None:
 
 
 def _listen(address: str) -> socket.socket:
-    """Listens at an address, or on all interfaces if its host is none of this machine."""
+    """Listens at an address, or on all interfaces if the host is not an address of this machine."""
     host, port = host_and_port(address)
-    # Connections of an earlier cluster, which a lost host has not closed, occupy the port.
+    # The port can be occupied by connections of an earlier cluster that a lost host did not close.
     shared = not is_reachable(f"127.0.0.1:{port}") and not is_reachable(address)
     for name in (host, ""):
         try:
@@ -136,7 +139,7 @@ def _listen(address: str) -> socket.socket:
 
 
 def _difference(task: Task, facts: Mapping[str, str], name: str, message: dict) -> str | None:
-    """Returns a sentence on the first fact in which a task differs, or None."""
+    """A sentence about the first fact in which another task differs, or None."""
     own, others = f"{task.job} {task.index}", message.get("facts")
     others = others if isinstance(others, dict) else {}
     for key in dict.fromkeys((*facts, *others)):

@@ -1,4 +1,4 @@
-"""Runs a SavedModel as TF Serving does: with TensorFlow's C++ loader, without its Python code."""
+"""Runs a SavedModel as TF Serving does: without Python code of the model."""
 
 from pathlib import Path
 
@@ -16,16 +16,17 @@ class Runner:
     ...     response = runner.run("serving_default", user_id=["u1"], history=[["", "i3", "i7"]])
 
     Args:
-        path: A version folder, or the model folder above it, whose newest version is loaded.
-        optimize: Whether TensorFlow optimizes the graph of a signature before its first call, which
-            takes longer than some hundred calls of a small model. Default True, as TF Serving does.
+        path: Folder of a version, or the folder of the versions, of which the greatest is loaded.
+        optimize: Whether TensorFlow optimizes the graph of a signature before its first call
+            (default: True, as in TF Serving). It takes longer than some hundred calls of a small
+            model.
 
     Attributes:
-        path: The version folder.
-        signatures: Name -> (inputs, outputs), each a dict from argument name to `Tensor`.
+        path: Folder of the version.
+        signatures: (inputs, outputs) of each signature, both dictionaries of `Tensor` by name.
 
     Raises:
-        ConfigError: If the folder holds no SavedModel, or TensorFlow cannot load it.
+        ConfigError: If there is no SavedModel, or TensorFlow cannot load it.
     """
 
     def __init__(self, path: str | Path, optimize: bool = True):
@@ -54,15 +55,15 @@ class Runner:
         """Computes the outputs of a signature.
 
         Args:
-            signature: Its name.
-            **arrays: All of its inputs, as arrays or nested lists.
+            signature: Name of the signature.
+            **arrays: An array or nested list for each of its inputs.
 
         Returns:
-            Output name -> array. Strings are bytes.
+            An array for each output. Texts are bytes.
 
         Raises:
             ConfigError: If the signature or an input is unknown, or an input is missing.
-            RuntimeError: If it is closed.
+            RuntimeError: If the runner is closed.
             tf.errors.OpError: If TensorFlow rejects the content of an input.
         """
         if self._closed:
@@ -88,7 +89,7 @@ class Runner:
         return dict(zip(outputs, self._callables[signature](*values), strict=True))
 
     def close(self) -> None:
-        """Releases the memory."""
+        """Closes the TensorFlow session, which releases its memory."""
         self._callables, self._closed = {}, True
         self._session.close()
 
@@ -100,10 +101,10 @@ class Runner:
 
 
 def version_folder(path: str | Path) -> Path:
-    """Returns the folder itself if it holds a SavedModel, else its newest version.
+    """Returns the folder itself if it is a SavedModel, else its greatest version.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is no SavedModel.
     """
     path = Path(path)
     if _is_loadable(path):

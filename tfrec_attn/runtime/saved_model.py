@@ -1,4 +1,4 @@
-"""Loads SavedModels as TF Serving does: with TensorFlow's C++ loader, without their Python code."""
+"""Loads SavedModels as TF Serving does: with TensorFlow's session loader, without Python code."""
 
 import dataclasses
 import importlib
@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfrec_attn.files.checksums import SERVABLE_SUMS, first_damage
 
-# What TF Serving reads of a version.
+# Files of a version that TF Serving reads.
 LOADED = ("saved_model.pb", "variables/*", "assets/*")
 
 
@@ -21,7 +21,7 @@ class Tensor:
 
     Attributes:
         dtype: Type of the elements.
-        shape: Sizes, with None where any size is accepted; None for any rank.
+        shape: Size of each dimension, None for any size; None instead of a tuple for any rank.
     """
 
     dtype: tf.DType
@@ -31,12 +31,12 @@ class Tensor:
 def load(folder: Path, session: tf.compat.v1.Session) -> dict[str, Any]:
     """Loads the SavedModel of a version into a session, and returns its SignatureDefs by name.
 
-    The session is closed if that fails.
+    If this fails, the session is closed.
 
     Raises:
-        ValueError: If a file is not what the export wrote: TensorFlow reads wrong numbers from some
+        ValueError: If a file does not have its checksum. TensorFlow reads wrong numbers from some
             damaged files without an error.
-        Exception: Those of TensorFlow.
+        Exception: Various errors of TensorFlow.
     """
     # TensorFlow logs a deprecation warning about its own loader.
     logger = tf.get_logger()
@@ -55,17 +55,17 @@ def load(folder: Path, session: tf.compat.v1.Session) -> dict[str, Any]:
 
 
 def function_of(session: tf.compat.v1.Session, signature: Any) -> Callable:
-    """Returns a function of the inputs of a SignatureDef to its outputs, both sorted by name.
+    """Returns a function from the inputs of a SignatureDef to its outputs, both sorted by name.
 
-    The inputs must be arrays of their types. The calling thread runs the operations, because
-    handing the small ones to other threads takes longer than they do.
+    The inputs must be arrays of the right types. The calling thread runs the operations, because
+    small operations take less time than a hand-over to other threads.
     """
     inputs, outputs = (
         [info.name for _, info in sorted(infos.items())]
         for infos in (signature.inputs, signature.outputs)
     )
-    # `make_callable` looks up and checks each input again in every call, a fifth of the time of a
-    # small model.
+    # `make_callable` looks up and checks the inputs in every call, which takes a fifth of the time
+    # of a small model.
     of_session = importlib.import_module(tf.compat.v1.ConfigProto.__module__)
     options = of_session.CallableOptions(feed=inputs, fetch=outputs)
     options.run_options.inter_op_thread_pool = -1
@@ -86,7 +86,7 @@ def tensors_of(infos: Any) -> dict[str, Tensor]:
 
 
 def versions_in(folder: Path) -> dict[int, Path]:
-    """Returns what is in a folder of versions under a number, by number.
+    """Returns the entries of a folder whose names are numbers, by number.
 
     Raises:
         OSError: If the folder cannot be read.

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT as requests to stop at the end of a step."""
+"""Handles SIGTERM and SIGINT, so that a training stops at the end of a step."""
 
 import contextlib
 import signal
@@ -15,7 +15,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 class StopSignals:
     """A context in which SIGTERM and SIGINT raise `Interrupted`.
 
-    They do so at once; inside `deferred`, the first signal does so only in `check`.
+    They raise it at once. In a block of `deferred`, the first signal raises it only in `check`, and
+    a second signal at once.
 
     Attributes:
         received: Number of the last signal, or None.
@@ -37,7 +38,7 @@ class StopSignals:
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Defers the first signal inside to `check`; it can be nested."""
+        """Defers the first signal in the block to `check`. Blocks can be nested."""
         before, self._deferred = self._deferred, True
         try:
             yield
@@ -59,12 +60,12 @@ class StopSignals:
 def explain_rest(
     folder: Path | None, rest: Callable[[], str], *errors: type[Exception]
 ) -> Iterator[None]:
-    """Adds what is left of the work, and how to resume, to errors that are raised inside.
+    """Adds to the errors of the block a clause about what is left of the work.
 
     Args:
-        folder: Where the work is written.
-        rest: Returns a clause on what is left.
-        *errors: Errors besides interruptions and those of the disk.
+        folder: Folder of the work.
+        rest: Function that returns the clause, such as how to resume.
+        *errors: Errors to add it to, besides interruptions and OSError.
     """
     try:
         yield
