@@ -1,4 +1,4 @@
-"""Runs a gRPC server that answers each Predict with the bytes it got, and prints its port."""
+"""Runs a gRPC server that returns the bytes of each Predict request, and prints its port."""
 
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""The expected responses of a server, computed without it."""
+"""Computes the expected responses of a server without the server."""
 
 import math
 from pathlib import Path
@@ -11,7 +11,16 @@ from tfrec_attn.runtime.runner import Runner
 
 
 class ExpectedResponses:
-    """The responses of two models, computed in a TensorFlow session."""
+    """The responses of two models, computed in TensorFlow sessions.
+
+    Args:
+        folders: Version folders of the two models.
+        asked: Requests to compute the responses of.
+
+    Attributes:
+        versions: Numbers of the versions in the checked responses.
+        examples: (version, signature, response, expected response) of each wrong response.
+    """
 
     def __init__(self, folders: list[Path], asked: list[requests.Request]):
         self._asked, self._expected, self.versions, self.examples = asked, [], set(), []
@@ -20,7 +29,14 @@ class ExpectedResponses:
                 self._expected.append([self._response(session, request) for request in asked])
 
     def check(self, number: int, data: bytes) -> str:
-        """Returns the status of a response. Odd versions are the first model."""
+        """Returns the status of a response, "OK" or "WRONG".
+
+        Versions with an odd number are the first model, the others the second.
+
+        Args:
+            number: Number of the request. The requests are sent in turn.
+            data: Bytes of the `PredictResponse`.
+        """
         message, place = predict_pb2.PredictResponse.FromString(data), number % len(self._asked)
         version, request = message.model_spec.version.value, self._asked[place]
         self.versions.add(version)
@@ -47,7 +63,7 @@ def _decoded(value):
 
 
 def _parts(response) -> list:
-    """Texts and numbers of a response, one after the other."""
+    """The texts and numbers of a response in one list."""
     if hasattr(response, "__dict__"):
         response = list(vars(response).values())
     if isinstance(response, list):

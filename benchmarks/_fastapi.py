@@ -1,8 +1,8 @@
-"""Runs a SavedModel behind FastAPI and uvicorn, as many applications do, and prints its port.
+"""Runs a SavedModel behind FastAPI and uvicorn, as many applications do, and prints the port.
 
     python benchmarks/_fastapi.py FOLDER
 
-One route takes the JSON of TF Serving with one history a request, and calls `serving_default`.
+Its only route takes the JSON of TF Serving, and calls `serving_default`.
 """
 
 import socket
@@ -14,11 +14,11 @@ import uvicorn
 
 
 def application(folder: str) -> fastapi.FastAPI:
-    """Returns the application of a SavedModel."""
+    """Returns the application that serves the SavedModel in a folder."""
     app, model = fastapi.FastAPI(), tf.saved_model.load(folder)
     signature = model.signatures["serving_default"]
 
-    # Not async: FastAPI runs such functions in its threads.
+    # Not async, because FastAPI runs functions that are not async in its threads.
     @app.post("/v1/models/{name}:predict")
     def predict(name: str, body: dict) -> dict:
         rows = body["instances"]
@@ -31,7 +31,7 @@ def application(folder: str) -> fastapi.FastAPI:
         keys = ("items", "scores", "source")
         return {"predictions": [dict(zip(keys, one, strict=True)) for one in answers]}
 
-    # Kept with the application: the functions of a SavedModel do not keep its variables.
+    # Keeps a reference, because the functions of a SavedModel do not keep its variables.
     app.state.model = model
     return app
 

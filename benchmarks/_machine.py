@@ -1,4 +1,4 @@
-"""Helpers of the benchmarks: timing, the rate of the machine, and files of figures."""
+"""Helpers of the benchmarks: timing, the speed of the machine, and files of figures."""
 
 import argparse
 import contextlib
@@ -19,11 +19,11 @@ def seconds_of(function: Callable[[], object]) -> float:
 
 
 class Command:
-    """A command that runs.
+    """A running command.
 
     Args:
         command: The program and its arguments.
-        **options: Those of `subprocess.Popen`.
+        **options: Arguments of `subprocess.Popen`.
     """
 
     def __init__(self, command: list[str], **options):
@@ -31,7 +31,11 @@ class Command:
         self.process = subprocess.Popen(command, **options)
 
     def wait(self) -> tuple[int, dict[str, float]]:
-        """Waits for its end: (exit code, seconds, processor seconds and peak memory in MB)."""
+        """Waits for the end of the command.
+
+        Returns:
+            (exit code, {"seconds", "processor_seconds", "peak_mb"}).
+        """
         _, status, usage = os.wait4(self.process.pid, 0)
         seconds = time.perf_counter() - self._begin
         self.process.returncode = os.waitstatus_to_exitcode(status)
@@ -48,8 +52,13 @@ def local_server(
 ) -> Iterator[tuple[int, Callable[[], dict[str, float]]]]:
     """Runs the local server on free ports.
 
+    Args:
+        python: Path of the Python interpreter.
+        arguments: Options of the server.
+        **options: Arguments of `subprocess.Popen`.
+
     Yields:
-        Its gRPC port, and a function that ends it and returns the figures of `Command.wait`.
+        (gRPC port, function that stops the server and returns the figures of `Command.wait`).
     """
     ports = ["--port", "0", "--rest-port", "0"]
     command = Command(
@@ -75,7 +84,7 @@ def local_server(
 
 
 def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
-    """Returns the best rate of a float32 matrix product [size, size] x [size, size], in GFLOP/s."""
+    """Returns the best rate of float32 matrix products [size, size] x [size, size], in GFLOP/s."""
     a = tf.random.normal([size, size])
     product = tf.function(lambda a: tf.matmul(a, a))
     product(a)
@@ -83,7 +92,7 @@ def gemm_gflops(tf, size: int = 2048, repeats: int = 20) -> float:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    """Adds `--json FILE`, for `write_json`; its folder must exist before the benchmark runs."""
+    """Adds `--json FILE` for `write_json`, which checks early that the folder of FILE exists."""
 
     def file(text: str) -> Path:
         path = Path(text)
@@ -110,7 +119,7 @@ def write_json(path: str | Path, figures: dict | list) -> None:
 
 
 def check_plot(path: str | Path) -> None:
-    """Ends the program if the file exists and is no plot."""
+    """Ends the program with an error if the file exists and is not a plot."""
     path = Path(path)
     if path.is_file() and path.stat().st_size and b"atplotlib" not in path.read_bytes()[: 1 << 12]:
         raise SystemExit(

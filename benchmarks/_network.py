@@ -1,8 +1,8 @@
-"""Hosts of a small network on this machine: network namespaces, and wires with delay and loss.
+"""A small network on this machine: hosts in network namespaces, and links with delay and loss.
 
-Each host is a network namespace with an address of its own. Its only link is a TUN device, and a
-process of this program, the switch, carries the packets between these devices after a delay.
-`tc netem` would do the same, but many kernels come without it.
+Each host is a network namespace with an address of its own. Its only link is a TUN device. A
+process of this program, the switch, carries the packets between the TUN devices after a delay. `tc
+netem` could do the same, but many kernels do not have it.
 """
 
 import contextlib
@@ -21,9 +21,9 @@ from collections.abc import Iterator
 
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x400454CA, 0x0001, 0x1000
 _LINK = "wire0"
-# Few packets: the switch shares the cores with the hosts.
+# Large, so that there are few packets, because the switch shares the cores with the hosts.
 _MTU = 65_000
-# A window of TCP has room for an exchange; with packets of this size it would not grow by itself.
+# A TCP window for a whole exchange. With packets of this size it would not grow automatically.
 _BUFFERS = "4096 4194304 8388608"
 _SETTINGS = {
     "net.ipv4.tcp_rmem": _BUFFERS,
@@ -61,12 +61,12 @@ class Network:
         self._stack.close()
 
     def set_link(self, delay: float = 0.0, loss: float = 0.0) -> None:
-        """Sets the seconds that a packet takes in each direction, and the share that is lost."""
+        """Sets the delay of packets in each direction in seconds, and the share of lost packets."""
         self._switch.stdin.write(f"{delay} {loss}\n".encode())
         self._switch.stdin.flush()
 
     def command(self, host: int, command: list[str]) -> list[str]:
-        """Returns the command that runs another one on a host."""
+        """Returns the command line that runs a command on a host."""
         return ["ip", "netns", "exec", self._names[host], *command]
 
     def cut(self, host: int) -> None:
@@ -97,7 +97,7 @@ class Network:
 
 
 def why_not() -> str | None:
-    """Returns why this process cannot make a network, or None if it can."""
+    """Returns a clause about why this process cannot make a network, or None if it can."""
     if shutil.which("ip") is None:
         return "there is no command ip (the package iproute2)"
     if os.geteuid() != 0:
@@ -111,7 +111,7 @@ def why_not() -> str | None:
 
 
 def sent_bytes() -> int:
-    """Returns the bytes of the packets that the host of this process has sent so far."""
+    """Returns the number of bytes that the host of this process has sent so far."""
     with open("/proc/self/net/dev") as stream:
         line = next(line for line in stream if line.strip().startswith(f"{_LINK}:"))
     return int(line.split(":")[1].split()[8])
@@ -122,7 +122,10 @@ def _ip(*arguments: str) -> None:
 
 
 def _switch(devices: list[int]) -> None:
-    """Carries packets between the devices, by the last byte of their address, until stdin ends."""
+    """Carries packets between the devices until stdin ends.
+
+    The last byte of the destination address is the number of the device, from 1.
+    """
     delay, loss, waiting, order = 0.0, 0.0, [], itertools.count()
     while True:
         seconds = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
@@ -143,7 +146,7 @@ def _switch(devices: list[int]) -> None:
 
 
 def _packets(device: int) -> Iterator[bytes]:
-    """Reads packets of IPv4; not too many of one device, so that those of others are not late."""
+    """Yields IPv4 packets of a device, at most 64, so that other devices do not wait for long."""
     for _ in range(64):
         try:
             packet = os.read(device, _MTU + 64)

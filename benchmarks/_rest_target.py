@@ -1,4 +1,4 @@
-"""A REST server under load, for the loops of the load test."""
+"""A REST target for the loops of the load test."""
 
 import http.client
 import json
@@ -10,13 +10,13 @@ OK = "OK"
 
 
 class RestTarget:
-    """Sends POST requests over connections that stay open, one for each thread.
+    """Sends POST requests over persistent connections, one for each thread.
 
     Args:
-        where: HOST:PORT.
+        where: HOST:PORT of the server.
         path: Path of the requests.
-        bodies: Their JSON, sent in turn.
-        threads: Most requests at a time.
+        bodies: JSON bodies of the requests, sent in turn.
+        threads: Most concurrent requests.
     """
 
     def __init__(self, where: str, path: str, bodies: Sequence[bytes], threads: int):
@@ -31,7 +31,7 @@ class RestTarget:
             raise SystemExit(f"error: {self._where} answered {status}: {answer[:200]!r}")
 
     def send(self, number: int, done: Callable[[str], None]) -> None:
-        """Sends a request in a thread, which calls `done` with its status."""
+        """Sends a request in a thread, which calls `done` with the status."""
         self._pool.submit(lambda: done(self._ask(number)[0]))
 
     def _ask(self, number: int) -> tuple[str, bytes]:

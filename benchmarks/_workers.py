@@ -1,4 +1,4 @@
-"""Engines of Apache Beam that `make engines` fetched, and a pool of worker processes for them."""
+"""The Apache Beam engines of `make engines`, and a pool of worker processes for them."""
 
 import os
 import re
@@ -21,15 +21,15 @@ RUNNERS = {
 
 @contextmanager
 def worker_pool(*folders: Path) -> Iterator[tuple[int, int]]:
-    """Starts a pool that starts worker processes; yields its process and its port.
+    """Runs a pool that starts worker processes, and yields (its process id, its port).
 
     Args:
-        *folders: What the workers import from before anything else.
+        *folders: First folders of the import path of the workers.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
-    # The pool starts the program `python`.
+    # The pool starts workers with the program `python` of the path.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": ":".join(map(str, [*folders, ROOT]))}
     module = "apache_beam.runners.worker.worker_pool_main"
@@ -48,7 +48,7 @@ def worker_pool(*folders: Path) -> Iterator[tuple[int, int]]:
 
 
 def memory_of_children(parent: int) -> dict[int, float]:
-    """Returns the peak resident MB so far of each worker of a pool."""
+    """Returns the peak resident memory so far of each worker of a pool, in MB by process id."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
@@ -61,11 +61,11 @@ def memory_of_children(parent: int) -> dict[int, float]:
 
 
 def seconds_of_children(parent: int) -> dict[int, float]:
-    """Returns the processor seconds so far of each worker of a pool."""
+    """Returns the processor seconds so far of each worker of a pool, by process id."""
     found, tick = {}, os.sysconf("SC_CLK_TCK")
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            # The name of the program comes first and may have blanks.
+            # The name of the program comes first and can contain blanks.
             fields = path.read_text(encoding="utf-8").rpartition(")")[2].split()
         except OSError:
             continue

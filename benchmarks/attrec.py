@@ -2,12 +2,12 @@
 
     python benchmarks/attrec.py [--log FILE] [--rounds 3] [--json FILE]
 
-Settings are those of the authors: D 150, L 5, T 3, one negative for each positive, batches of 1,000
-windows, Adagrad, hinge loss. `plain` is the same step without any optimization, on the same
-batches: it projects all positions, squares [B, T, D] differences, and uses Keras' own Adagrad.
-The models train in turn, five epochs each, because each training starts and ends its input, which
-takes about 90 ms.
-Rates are compared with the matrix-product rate of the machine in the same run. Without --log the
+The settings are those of the authors: D 150, L 5, T 3, one negative for each positive, batches of
+1,000 windows, Adagrad, hinge loss. `plain` is the same step on the same batches without
+optimizations: it projects all positions, squares [B, T, D] differences, and uses Keras' Adagrad.
+
+The models take turns of five epochs, because each call of `fit` needs about 90 ms to start and end
+its input. Rates are compared with the rate of matrix products in the same run. Without --log, the
 log is synthetic and has 100,000 events.
 """
 
@@ -36,7 +36,7 @@ OPTIMIZER = {"learning_rate": 0.05, "initial_accumulator_value": 0.05}
 
 
 class PlainAttRec(tf.keras.Model):
-    """The equations of AttRec without any optimization, for comparison."""
+    """The equations of AttRec without optimizations, for comparison."""
 
     def __init__(self, num_users, num_items):
         super().__init__()
@@ -70,10 +70,10 @@ class PlainAttRec(tf.keras.Model):
 
 
 def epoch_rates(models: dict, windows: Windows, rounds: int) -> dict[str, list[float]]:
-    """Returns the sorted windows a second of each model, which train `EPOCHS` epochs in turn."""
+    """Returns the sorted rates of each model in windows a second, one for each turn."""
     rates = {name: [] for name in models}
     steps = windows.steps_per_epoch
-    # A dataset traces its functions once, as in a training of several epochs.
+    # One dataset for all turns, so that it traces its functions once, as in a longer training.
     inputs = {name: windows.dataset() for name in models}
     for round_ in range(rounds + 1):
         for name, model in models.items():

@@ -1,13 +1,15 @@
-"""Measures time and memory of a training step by the number of items, with two softmax losses.
+"""Measures time and memory of a training step by the number of items, for two softmax losses.
 
     python benchmarks/catalogue_size.py [--items 12000 100000 1000000] [--steps 5] [--json FILE]
 
 The model is SASRec (one block, D = 64) with batches of 256 random sequences of 8 positions. The
-loss is the exact softmax, or the sampled softmax with 512 shared negatives. Each case has a process
-of its own. `memory` is the peak of the process minus its memory before the model was made, next to
-the bytes of the item table. Adam keeps two more tables. The exact softmax keeps a dense gradient of
-the table and one tile of logits. With Adagrad and sampled softmax there is one more table and
-nothing dense.
+loss is the exact softmax, or the sampled softmax with 512 shared negatives. Each case runs in a
+process of its own.
+
+`memory MB` is the peak memory of the process, minus its peak before the model was built. `tables`
+is this memory divided by the size of the item table, `table MB`. Adam keeps two more tables, and
+the exact softmax keeps a dense gradient of the table and one tile of logits. Adagrad with the
+sampled softmax keeps one more table and nothing dense.
 """
 
 import argparse
@@ -71,7 +73,7 @@ def _line(items, loss, optimizer, seconds_per_step, table_mb, memory_mb) -> str:
 
 
 def measure(items: int, loss: str, optimizer: str, steps: int) -> dict:
-    """Returns the figures of one case, measured in this process."""
+    """Measures one case in this process, and returns its figures."""
     from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
 
     tf = import_tensorflow()

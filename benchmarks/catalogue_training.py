@@ -1,12 +1,12 @@
-"""Measures the seconds an epoch of a model that is trained with a softmax over all items.
+"""Measures an epoch of a model that is trained with a softmax over all items.
 
     python benchmarks/catalogue_training.py [CONFIG.yaml] [section.key=value ...] [--epochs 5]
     [--json FILE]
 
-They are compared with the time that the matrix products of the logits take alone, at the rate of a
-float32 matrix product in the same run. The recommendation loss needs three products of positions x
-items x D, and distillation three more. Without a configuration the model is MQSA-TED with its
-authors' settings, on a synthetic log.
+The seconds of an epoch are compared with the time that the matrix products of the logits take
+alone, at the rate of a float32 matrix product in the same run. The recommendation loss needs three
+products of positions x items x D, and distillation needs three more. Without a configuration, the
+model is MQSA-TED with its authors' settings, and the log is synthetic.
 """
 
 import argparse

@@ -1,17 +1,17 @@
-"""Measures the daily cycle, `examples/daily.sh`, gate by gate.
+"""Measures each gate of the daily cycle, `examples/daily.sh`.
 
     python benchmarks/daily_cycle.py [--events 2000000] [--epochs 3] [--json FILE] [KEY=VALUE ...]
 
-The log is that of `python -m tfrec_attn.data.example`. The first cycle trains on it without its
-latest 2 % and exports version 1, which the local server then serves. The second cycle has the whole
-log: it compares the two, trains with a warm start, exports, verifies, and replays 1000 requests on
-both versions before version 2 is in service. Both cycles train for --epochs; further arguments are
-those of the training. The limits of the promotion are those of `serving/deploy`, with times that a
-busy machine keeps.
+The log is that of `python -m tfrec_attn.data.example`. The first cycle trains on the log without
+its latest 2 %, and exports version 1. Then the local server serves this version. The second cycle
+has the whole log. It compares both logs, trains with a warm start, exports version 2, verifies it,
+and replays 1000 requests on both versions before version 2 goes into service. Both cycles train for
+--epochs epochs. Further arguments are settings of the training. The limits of the promotion are
+those of `serving/deploy`, with latencies that a busy machine can meet.
 
-The seconds of a gate are those of its command. A machine that does other work takes longer by the
-clock, but hardly more of its processors. `server` is what the server took meanwhile, and `script`
-what is left for the checksums of the log.
+The figures of a gate are those of its command. Other work on the machine increases its seconds, but
+hardly its processor seconds. `server` is the server during the second cycle. `script` is the rest
+of the cycle, such as the checksums of the log.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from _machine import Command, add_json, local_server, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 NAME = "shop"
-# In the place of python: adds the figures of the command to a file.
+# Program that the cycle runs instead of python: it appends the figures of the command to a file.
 PROGRAM = """#!{python}
 import json, sys
 sys.path.insert(0, {folder!r})
@@ -39,7 +39,7 @@ sys.exit(code)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Prints the seconds of each gate, and writes them as JSON."""
+    """Prints the figures of each gate, and writes them as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -83,7 +83,7 @@ def two_days(folder: Path, events: int, settings: list[str]) -> dict:
 
 
 def cycle(folder: Path, day: int, settings: list[str], **more: str) -> dict:
-    """Runs the script on the log of a day, and returns the figures of its gates and of all."""
+    """Runs the cycle on the log of a day, and returns the figures of its gates and of the whole."""
     times, program = folder / f"{day}.jsonl", folder / "program"
     program.write_text(
         PROGRAM.format(python=sys.executable, folder=str(ROOT / "benchmarks"), times=str(times))
@@ -106,7 +106,7 @@ def cycle(folder: Path, day: int, settings: list[str], **more: str) -> dict:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """Returns the variables of a process that finds this package from any folder."""
+    """Returns the environment of a process that finds this package from any folder."""
     paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, **settings, "PYTHONPATH": paths}
 

@@ -2,12 +2,13 @@
 
     python benchmarks/data.py [--rows 10000000] [--prepared-rows 50000000] [--json FILE]
 
-The program writes a TSV of `--rows` rows to a temporary folder (300,000 users and 50,000 items at
-10 million rows, both with a long tail), and times each stage in a new process. Then it writes
-`--prepared-rows` rows in four TSVs (50 million: 1,000,000 users, 200,000 items), and prepares them
-with `tfrec_attn.data.prepare`. Training steps of AttRec take batches from memory and from the
-shards in turn. Finally, all sequences are read from the shards for one epoch. Peak memory is the
-resident set of the process, in MB. Processor seconds are those of all cores.
+The program writes a TSV of `--rows` rows to a temporary folder: 10 million rows have 300,000 users
+and 50,000 items, both with a long tail. It times each stage in a new process. Then it writes
+`--prepared-rows` rows in four TSVs: 50 million rows have 1,000,000 users and 200,000 items. It
+prepares them with `tfrec_attn.data.prepare`. Training steps of AttRec take batches from memory and
+from the shards in turn. At the end, the program reads all sequences of an epoch from the shards.
+Peak memory is that of the resident set of the process, in MB. Processor seconds are the sum over
+all cores.
 """
 
 import argparse
@@ -33,7 +34,7 @@ _TURNS = 5
 def write_log(
     path: Path, rows: int, users: int, items: int, seed: int = 2024, part: int = 0, parts: int = 1
 ) -> None:
-    """Writes one of several parts of a log: user_id, item_id, rating and timestamp, by time."""
+    """Writes a part of a log: user_id, item_id, rating and timestamp, in order of time."""
     import numpy as np
     import polars as pl
 
@@ -51,7 +52,7 @@ def write_log(
 
 
 def measure(path: Path) -> list[dict[str, object]]:
-    """Runs the stages on a log and returns name, seconds, events per second and peak MB of each."""
+    """Runs the stages on a log; returns name, seconds, events a second and peak MB of each."""
     stages, start = [], time.perf_counter()
 
     def done(stage: str, events: int) -> None:
@@ -90,7 +91,7 @@ def run(rows: int) -> dict[str, object]:
     """Writes the log, measures it in a new process, and returns the figures and the machine."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.tsv"
-        # Not in this process: a process starts with the peak memory of the one that made it.
+        # In another process, because a process starts with the peak memory of its parent.
         _child("write", path, rows, rows * 3 // 100, rows // 200)
         size = path.stat().st_size
         stages = json.loads(_child("measure", path))
@@ -103,7 +104,7 @@ def run(rows: int) -> dict[str, object]:
 
 
 def run_prepared(rows: int, folder: Path) -> dict[str, object]:
-    """Prepares a log with that many rows, trains from it and from memory, and reads an epoch."""
+    """Prepares a log of `rows` rows, trains from shards and from memory, and reads an epoch."""
     for part in range(4):
         _child("write", folder / f"log-{part}.tsv", rows // 4, rows // 50, rows // 250, part, 4)
     preparation = json.loads(_child("prepare", folder))
@@ -118,7 +119,7 @@ def run_prepared(rows: int, folder: Path) -> dict[str, object]:
 
 
 def measure_preparation(folder: Path) -> dict[str, object]:
-    """Prepares the logs of a folder."""
+    """Prepares the logs of a folder, and returns the figures."""
     from tfrec_attn.config import Data
     from tfrec_attn.data.shards.prepare_locally import prepare_log
 
@@ -140,7 +141,7 @@ def measure_preparation(folder: Path) -> dict[str, object]:
 
 
 def measure_training(folder: Path) -> dict[str, object]:
-    """Returns the median windows a second of AttRec's training, from memory and from shards."""
+    """Returns AttRec's training rates from memory and from shards, in windows a second."""
     import tensorflow as tf
 
     from tfrec_attn import config as configuration
@@ -161,7 +162,7 @@ def measure_training(folder: Path) -> dict[str, object]:
     step = tf.function(lambda batch: model.train_step(batch))
     batches = {name: iter(stream.dataset()) for name, stream in streams.items()}
     seconds = {name: [] for name in streams}
-    for _ in range(_TURNS + 1):  # the first fills the buffers
+    for _ in range(_TURNS + 1):  # The first turn fills the buffers.
         for name, found in batches.items():
             start = time.perf_counter()
             for _ in range(_STEPS):
@@ -178,7 +179,7 @@ def measure_training(folder: Path) -> dict[str, object]:
 
 
 def measure_epoch(folder: Path) -> dict[str, object]:
-    """Reads an epoch of sequences from the shards, and the resident memory after each tenth."""
+    """Reads an epoch from the shards; measures the resident memory after each tenth of it."""
     from tfrec_attn.data.batches.streamed_training import StreamedNextItems
     from tfrec_attn.data.shards.prepared_log import PreparedLog
     from tfrec_attn.data.shards.sharded_split import ShardedSplit

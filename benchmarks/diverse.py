@@ -1,18 +1,18 @@
-"""Measures similar items and re-ranked lists: latency, and what the lists gain and lose.
+"""Measures similar items and re-ranked lists: their latency, and the metrics of the lists.
 
     python benchmarks/diverse.py [--items 12000] [--requests 200] [--run RUN] [--catalogue FILE]
 
-Latency: one request at a time for a history of 50 events, joined, through TensorFlow's C++ loader,
-after warm-up; the kinds of request take turns. The model and its items are those of
-benchmarks/export.py, with 20 categories of equal size. `score` has 10 candidates, and lists have 10
-items. From 100,000 items on, `ivf` is the same with an index of 4 sqrt(N) cells. The recall@10 of
-`similar` is that of the index, relative to all items. `save` is the time to build and save a
-servable, without and with `recommend_diverse` and a catalogue.
+Latency is that of one request at a time with a joined history of 50 events, in this process after
+warm-up. The kinds of request take turns. The model and its items are those of benchmarks/export.py,
+with 20 categories of equal size. `score` has 10 candidates, and lists have 10 items. From 100,000
+items on, `ivf` is the same model with an index of 4 sqrt(N) cells. `recall@10` of similar items
+compares the index with the exact search. `save_seconds` is the time to build and save a servable,
+without and with `recommend_diverse` and a catalogue.
 
-With --run, the histories of the test events of a run ask for lists of 10 items. The categories are
-those of its items file, or of --catalogue. The figures are HR and NDCG of the lists, coverage and
-novelty as in the report of a run, the mean cosine over the pairs of a list, and the number of its
-categories. --json FILE keeps the figures.
+With --run, the test events of a run request lists of 10 items. The categories are those of the
+run's items file, or of --catalogue. The figures are HR and NDCG of the lists, coverage and novelty
+as in the report of a run, the mean cosine of two items of a list, and the number of categories in a
+list. --json FILE writes all figures.
 """
 
 import argparse
@@ -43,7 +43,7 @@ from tfrec_attn.runs import items as run_items  # noqa: E402
 from tfrec_attn.runs import run as runs  # noqa: E402
 from tfrec_attn.runtime.runner import Runner  # noqa: E402
 
-# The package of the same name hides it.
+# Loads benchmarks/export.py by its path, because the package `export` has the same name.
 _SPEC = importlib.util.spec_from_file_location("_export", Path(__file__).with_name("export.py"))
 _export = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_export)
@@ -62,7 +62,7 @@ OPTIONS = {
 
 
 def requests_of(history: list[str]) -> dict[str, tuple[str, dict]]:
-    """Returns kind -> (signature, inputs of one row)."""
+    """Returns (signature, inputs of one row) of each kind of request."""
     features = {"user_id": "", "history": "\t".join(history)}
     lists = {**features, "exclude": "", "allow": "", "k": K}
     found = {
@@ -77,7 +77,7 @@ def requests_of(history: list[str]) -> dict[str, tuple[str, dict]]:
 
 
 def milliseconds(runner: Runner, histories: list[list[str]]) -> dict[str, np.ndarray]:
-    """Returns the latency of each request by kind, without the first turn."""
+    """Returns the milliseconds of each request by kind, without the first turn."""
     asked = [requests_of(one) for one in histories]
     times = {kind: [] for kind in asked[0]}
     for begin in [0, *range(0, len(asked), TURN)]:
@@ -90,7 +90,7 @@ def milliseconds(runner: Runner, histories: list[list[str]]) -> dict[str, np.nda
 
 
 def latencies(items: int, requests: int) -> dict:
-    """Returns kind of servable -> kind of request -> p50, and what else is measured."""
+    """Returns the median latencies by kind of servable and kind of request, and other figures."""
     random = np.random.default_rng(0)
     vectors, starts = _export.catalogue(items, random)
     model, counts = _export.make_model(vectors), random.zipf(1.5, items).clip(max=10_000)
@@ -126,7 +126,7 @@ def recalls(runners: dict[str, Runner], histories: list[list[str]]) -> dict[str,
     for by in ("cosine", "score"):
         inputs = {"item": [one[0] for one in histories], "by": [by] * len(histories)}
         inputs["k"] = [K] * len(histories)
-        # One at a time, because a batch takes memory for the cells of each.
+        # One request at a time, because the memory of a batch grows with its requests.
         best, found = (
             [
                 set(runner.run("similar", **{key: one[at : at + 1] for key, one in inputs.items()})
@@ -141,7 +141,7 @@ def recalls(runners: dict[str, Runner], histories: list[list[str]]) -> dict[str,
 
 
 def list_figures(folder: Path, path: Path | None) -> dict[str, dict[str, float]]:
-    """Returns options -> figures of the lists for the test events of a run."""
+    """Returns the figures of the lists for the test events of a run, by options."""
     model, frame = runs.load_model(folder), run_items.load_items(folder)
     if path is not None:
         table = run_items.load_item_table(Data(items=str(path)), model.item_vocabulary)

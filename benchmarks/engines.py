@@ -1,13 +1,14 @@
-"""Measures the preparation of a log on an engine of Apache Beam against the local command.
+"""Measures the preparation of a log on an engine of Apache Beam, and by the local command.
 
     make engines
     python benchmarks/engines.py [--rows 1000000] [--engine flink] [--workers 2] [--shards N]
 
-The log has eight TSVs, written as by `benchmarks/data.py`. It is prepared by
-`tfrec_attn.data.prepare`, and then by `tfrec_attn.data.pipeline` on the embedded cluster of the
-engine, with worker processes of this machine. Both folders must have the same bytes. Peak memory is
-the largest resident set of a worker, in MB. Five times a second, the program looks at it and at the
-processor seconds of the workers. Those of `beam` are of the command and the engine only.
+The log has eight TSVs, written as in `benchmarks/data.py`. First `tfrec_attn.data.prepare` prepares
+it, then `tfrec_attn.data.pipeline` on the embedded cluster of the engine, with worker processes on
+this machine. `same_bytes` says whether both folders have the same content. Five times a second, the
+program reads the memory and the processor seconds of the workers. `worker_peak_mb` is the largest
+resident set of a worker. The processor seconds of `beam` are those of the command and the engine,
+without the workers.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python benchmarks/epoch.py [--rows 5000000] [--users 500000] [--items 100000] [--json FILE]
 
-The program writes the log to a temporary folder. A new process reads, splits, trains and ranks as
-`tfrec_attn.train` does, without baselines: D 64, L 50, 256 users a step, 512 shared negatives,
-LazyAdam. The validation item of each user is ranked against all items. The figures are seconds,
-events a second and peak memory.
+The program writes the log to a temporary folder. A new process reads and splits it, trains and
+ranks, as `tfrec_attn.train` does, without baselines. The settings are D 64, L 50, 256 users a step,
+512 shared negatives and LazyAdam. The validation item of each user is ranked against all items. The
+figures are seconds, processor seconds, rates and peak memory.
 """
 
 import argparse
@@ -77,12 +77,13 @@ def measure(log: str, overrides: tuple[str, ...] = (), rankings: int = 1) -> dic
     """Trains and ranks on a log.
 
     Args:
-        log: The file.
-        overrides: More settings.
-        rankings: How often to rank; the last is timed, the first includes the tracing.
+        log: Path of the log.
+        overrides: Further settings.
+        rankings: Number of rankings, of which the last is timed (default: 1). The first one
+            includes tracing.
 
     Returns:
-        Sizes, seconds, seconds of processor time (`_cpu`), rates, and the peak memory.
+        Sizes, seconds, processor seconds (`..._cpu`), rates, and peak memory by name.
     """
     from tfrec_attn import config as configuration
     from tfrec_attn import models

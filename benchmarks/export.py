@@ -3,23 +3,28 @@
     python benchmarks/export.py [--items 12000 1000000] [--requests 400] [--nprobe P] [--no-index]
         [--json FILE]
 
-Requests are `serving_default` for one user with 50 events, after warm-up, through TensorFlow's C++
-loader. The kinds of servable take turns, twenty requests each. `joined` is `serving_default_joined`
-of the servable `exact`, with the 50 ids in one text, and `python` is `recommend` of the model in
-Python. Below 100,000 items, `prior` is the model with a prior of 200 neighbours an item. From
-100,000 items on, `int8` and `bfloat16` are exports with `--matrix`. `16 ms` is the median time of a
-batch of 16 requests, `RSS` what a new process grows by when it loads the servable and responds
-once, in MB. `product` is only the matrix product of a query with all items and the ten best. From
-100,000 items on there is an index of 4 sqrt(N) cells; the export chooses the probes with other
-queries. recall@10 is relative to the exact lists.
+A request is `serving_default` for one user with 50 events, in this process after warm-up. The kinds
+of servable take turns of twenty requests. The kinds are
+
+- `exact`: all items are ranked;
+- `joined`: `serving_default_joined` of `exact`, with the 50 ids in one text;
+- `python`: `recommend` of the model in Python;
+- `prior`, below 100,000 items: the model with a prior of 200 neighbours an item;
+- `int8` and `bfloat16`, from 100,000 items on: exports with `--matrix`;
+- `ivf` and `ivf int8`, from 100,000 items on: an index of 4 sqrt(N) cells. The export chooses the
+  number of scanned cells with other queries.
+
+`product` is only the matrix product of a query with all items, and its ten best. `16 ms` is the
+median time of a batch of 16 requests. `RSS` is the growth of a new process in MB when it loads the
+servable and responds once. `recall@10` is relative to the exact lists.
 
 The model (SASRec, D 64, L 50, one block) is not trained. Its item vectors have the structure of
-learned tables: 1,000 Gaussian centres, niches of 12 items around them, and items around those, with
-0.4, 0.3 and 0.3 of the variance. Histories are drawn from three niches each. For 12,000 items so
-made, an index of 4 sqrt(N) cells that finds 0.95 of the best ten scans 6 % of the items; for tables
-trained on Amazon Toys and Beauty it scans 11 to 13 %. When these are thinned out, the share falls
-as N^-0.45, which gives 1 or 2 % at a million items; here it is 1.4 %, and 2.3 % if items of the
-history are left out, as in a request.
+learned tables: 1,000 Gaussian centres, niches of 12 items around the centres, and items around the
+niches, with 0.4, 0.3 and 0.3 of the variance. The items of a history come from three niches. With
+12,000 such items, an index of 4 sqrt(N) cells that finds 0.95 of the best ten scans 6 % of the
+items. With tables trained on Amazon Toys and Beauty, it scans 11 to 13 %. For smaller samples of
+these tables, the share falls as N^-0.45, which gives 1 or 2 % at a million items. Here it is 1.4 %
+at a million items, and 2.3 % if items of the history are left out, as in a request.
 """
 
 import argparse
@@ -57,7 +62,7 @@ JOINED, PYTHON = "joined", "python"
 
 
 class InPython:
-    """`recommend` of a model in the place of a servable."""
+    """`recommend` of a model, with the interface of a `Runner`."""
 
     def __init__(self, model: SASRec):
         self._model = model
@@ -68,11 +73,11 @@ class InPython:
         return {"items": [[one.encode() for one in row] for row in items]}
 
     def close(self) -> None:
-        """Frees nothing."""
+        """Does nothing."""
 
 
 def catalogue(items: int, random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (vectors float32 [N, D], first item of each niche, followed by N)."""
+    """Returns (vectors float32 [N, D], first item of each niche, with N at the end)."""
 
     def spread(rows, share):
         return random.normal(size=(rows, DIM)).astype(np.float32) * np.float32(
@@ -88,7 +93,7 @@ def catalogue(items: int, random: np.random.Generator) -> tuple[np.ndarray, np.n
 
 
 def histories(starts: np.ndarray, count: int, random: np.random.Generator) -> list[list[str]]:
-    """Returns histories of 50 ids each, from three niches that are not empty."""
+    """Returns histories of 50 ids, each from three niches that are not empty."""
     result = []
     for niches in random.choice(np.flatnonzero(np.diff(starts)), (count, 3)):
         chosen = random.choice(niches, LENGTH)
@@ -99,7 +104,7 @@ def histories(starts: np.ndarray, count: int, random: np.random.Generator) -> li
 def make_model(vectors: np.ndarray) -> SASRec:
     model = SASRec(1, len(vectors), LENGTH, dim=DIM)
     model.items.embeddings.assign(np.pad(vectors, ((1, 0), (0, 0))))
-    # As in a training: after a lookup, TensorFlow copies a table on every read unless told not to.
+    # After a lookup, as in a training, TensorFlow copies a table on every read unless prevented.
     model.items(tf.constant([1]))
     model.user_vocabulary = Vocabulary(["u"])
     model.item_vocabulary = Vocabulary(pl.Series([f"i{item}" for item in range(len(vectors))]))
@@ -120,10 +125,10 @@ def random_prior(items: int) -> TransitionPrior:
 def save_all(
     model: SASRec, tuned_on: list[list[str]], nprobe: int | None, index: bool, folder: Path
 ) -> dict:
-    """Saves the model and, if it is large, also with fewer bytes and with an index.
+    """Saves the servables of all kinds.
 
     Returns:
-        Kind of servable -> figures of its index.
+        Figures of the index of each kind; {} without an index.
     """
     counts, kinds = np.ones(model.num_items), {"exact": {}}
     save(Servable(model, counts), folder / "exact")
@@ -159,7 +164,7 @@ def save_all(
 
 
 def load(folder: Path, kinds: dict, tables: int) -> dict[str, Runner]:
-    """Returns a runner for each kind, and adds its load time and size to the figures."""
+    """Returns a runner for each kind, and adds its load time and its sizes to the figures."""
     runners = {}
     for name, figures in kinds.items():
         figures["load_seconds"] = seconds_of(
@@ -173,13 +178,13 @@ def load(folder: Path, kinds: dict, tables: int) -> dict[str, Runner]:
 
 
 def resident_mb(folder: Path) -> float:
-    """Returns by how much a new process grows when it loads a servable and responds once, in MB."""
+    """Returns the MB by which a new process grows when it loads a servable and responds once."""
     command = [sys.executable, __file__, "--resident", str(folder)]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def print_growth(folder: Path) -> None:
-    """Prints the number of `resident_mb`."""
+    """Measures the growth of this process for `resident_mb`, and prints it."""
 
     def resident():
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -192,7 +197,7 @@ def print_growth(folder: Path) -> None:
 
 
 def batch_milliseconds(runners: dict[str, Runner], requests: list[list[str]]) -> dict[str, float]:
-    """Returns the median time of a batch of 16 by kind; the kinds take turns."""
+    """Returns the median milliseconds of a batch of 16 by kind. The kinds take turns."""
     history = np.array(requests[:BATCH], object)
     request = {"user_id": np.array(["u"] * len(history), object), "history": history}
     times = {name: [] for name in runners}
@@ -205,7 +210,7 @@ def batch_milliseconds(runners: dict[str, Runner], requests: list[list[str]]) ->
 def measure(
     runners: dict[str, Runner], requests: list[list[str]]
 ) -> tuple[dict[str, list[float]], dict[str, list[set]]]:
-    """Returns (milliseconds of each request, its items) by kind, without the first turn."""
+    """Returns (milliseconds, items) of each request by kind, without the first turn."""
     arrays = [
         {"user_id": np.array(["u"], object), "history": np.array([one], object)} for one in requests
     ]
@@ -228,7 +233,7 @@ def measure(
 
 
 def product_milliseconds(vectors: np.ndarray) -> float:
-    """Returns the median time of the exact product and the ten best, without a servable."""
+    """Returns the median milliseconds of the exact product and its ten best, without a servable."""
     matrix, query = tf.constant(vectors), tf.random.normal([1, DIM])
     search = tf.function(
         lambda query: tf.math.top_k(tf.matmul(query, matrix, transpose_b=True), 10)
@@ -239,7 +244,7 @@ def product_milliseconds(vectors: np.ndarray) -> float:
 
 
 def figures_of(items: int, requests: int, nprobe: int | None, index: bool) -> dict:
-    """Returns the figures of one number of items."""
+    """Returns the figures for one number of items."""
     random = np.random.default_rng(0)
     vectors, starts = catalogue(items, random)
     result = {"items": items, "product_p50_ms": product_milliseconds(vectors)}

@@ -1,13 +1,13 @@
-"""Measures the way from the installation to an answering server: five commands.
+"""Measures the five commands of the README, from the installation to a running server.
 
     python benchmarks/first_steps.py [--events 200000] [--json FILE] [KEY=VALUE ...]
 
-They are those of the README: pip installs this package with the extra `serving` into a new
-environment; then it trains on a CSV file, exports, serves, and asks for recommendations. The log is
-that of `python -m tfrec_attn.data.example`. Further arguments are those of the training, by default
-`model.name=sasrec`, which takes up to 100 epochs. The time to download depends on the network
-and on the cache of pip; processor seconds do not count waiting. The first import after an
-installation compiles what pip has not.
+The commands install this package with the extra `serving` into a new environment, train on a CSV
+file, export, serve, and request recommendations. The log is that of `python -m
+tfrec_attn.data.example`. Further arguments are settings of the training. By default they are
+`model.name=sasrec`, which trains for up to 100 epochs. The time of downloads depends on the network
+and on the cache of pip; processor seconds do not include waiting. The first import after an
+installation compiles the modules that pip has not compiled.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def five_commands(folder: Path, events: int, settings: list[str]) -> dict[str, d
     """Runs the commands in an empty folder, and returns the figures of each."""
     example = ["-m", "tfrec_attn.data.example", str(folder / "clicks.csv"), "--events", str(events)]
     subprocess.run([sys.executable, *example], check=True, cwd=ROOT)
-    # pip builds in the folder that it installs.
+    # Copies the package, because pip builds in the folder that it installs.
     for name in PACKAGES:
         shutil.copytree(ROOT / name, folder / "source" / name, symlinks=True)
     for path in (ROOT / name for name in SOURCE):
@@ -83,7 +83,7 @@ def five_commands(folder: Path, events: int, settings: list[str]) -> dict[str, d
 
 
 def own() -> dict[str, str]:
-    """Returns the variables of a process that sees only its own environment."""
+    """Returns an environment without PYTHONPATH, so that a process uses only its own packages."""
     return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 

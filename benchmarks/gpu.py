@@ -1,21 +1,21 @@
-"""Measures training, evaluation and an export on GPUs, and compares weights with those of a CPU.
+"""Measures training, evaluation and exports on GPUs, and compares weights with those of a CPU.
 
     python -m benchmarks.gpu [--models sasrec attrec] [--devices GPU:0 GPU:1] [--json FILE]
 
-Each model trains with its recommended settings on random histories, in batches of --batch-size, on
-1, 2, ... of the devices under `MirroredStrategy`; by default on all GPUs. Rates are examples of a
-batch, windows or sequences, a second.
+Each model trains with its recommended settings on random histories, in batches of --batch-size.
+`MirroredStrategy` uses 1, 2, ... of the devices, by default up to all GPUs. Rates are examples
+(windows or sequences) a second. `bfloat16` and `float16` are mixed precision on the first device.
 
-`weights`: the largest difference between the weights after 3 steps on all devices and on a CPU,
-relative to the largest change of the same variable. The steps have no dropout, Adagrad, and float32
-products without TF32; 0.01 is accepted, and the exit code is 1 above it.
-`input`: share of a step on the first device that is spent waiting for the input: the time with the
-stream of batches less the time with one batch again and again.
-`idle`: share of the time in which the profiler saw no kernel on the first device.
-`memory`: peak of the first device, MB. `bfloat16` and `float16`: the first device with mixed
-precision. `ranked`: users a second whose held-out item is ranked among all items.
+- `weights`: largest difference between the weights after 3 steps on all devices and on a CPU,
+  relative to the largest change of the same variable. The steps have no dropout, Adagrad, and
+  float32 products without TF32. If it is above 0.01, the exit code is 1.
+- `input`: share of a step on the first device that is spent waiting for the input. It compares the
+  time with a stream of batches with the time with one repeated batch.
+- `idle`: share of the time in which the profiler saw no kernel on the first device.
+- `memory`: peak memory of the first device, in MB.
+- `ranked`: users a second whose held-out item is ranked among all items.
 
-The table of exports has the medians of the latency of `serving_default`, for 1 and 64 histories.
+The lines of the exports have the median latency of `serving_default`, for 1 and 64 histories.
 Without a GPU the exit code is 2.
 """
 
@@ -91,10 +91,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _devices(tf, names: list[str] | None, batch_size: int) -> list[str]:
-    """Returns the names of the devices.
+    """Returns the names of the devices; without `names`, of all GPUs.
 
     Raises:
-        ConfigError: If one has no such name or is missing, if there is no GPU, or if a device would
+        ConfigError: If a name is invalid, a device is missing, there is no GPU, or a device would
             get no example.
     """
     from tfrec_attn.runtime.distribution import configure_devices, make_strategy
@@ -137,7 +137,7 @@ def _shown(value: float | None) -> str:
 
 
 def random_split(users: int, items: int, events: int = 60) -> Any:
-    """Returns a leave-one-out split of histories in which popularity follows Zipf's law."""
+    """Returns a leave-one-out split of random histories, whose popularity follows Zipf's law."""
     from tfrec_attn.data.sequences.encoding import Sequences
     from tfrec_attn.data.sequences.splits import leave_one_out
     from tfrec_attn.data.sequences.vocabulary import Vocabulary
@@ -154,7 +154,14 @@ def random_split(users: int, items: int, events: int = 60) -> Any:
 
 
 class Training:
-    """A compiled model on some devices, and its stream of batches."""
+    """A compiled model on some devices, and its stream of batches.
+
+    Args:
+        name: Name of the model.
+        split: The data.
+        devices: Names of the devices.
+        keys: Settings such as "train.batch_size=64".
+    """
 
     def __init__(self, name: str, split: Any, devices: list[str], keys: list[str]):
         from tfrec_attn.data.sequences.transitions import training_pairs
@@ -179,7 +186,7 @@ class Training:
         self._train = self.model.make_train_function()
 
     def batches(self, repeated: bool = False) -> Any:
-        """Returns an iterator of the batches, or of the first one again and again."""
+        """Returns an iterator of the batches, or of the repeated first batch of each device."""
         parts = len(self.devices)
 
         def dataset(pipeline):
@@ -189,7 +196,7 @@ class Training:
         return iter(self.strategy.distribute_datasets_from_function(dataset))
 
     def run(self, batches: Any, steps: int) -> float:
-        """Trains for at least this number of steps; returns the seconds of one."""
+        """Trains for at least `steps` steps, and returns the seconds of a step."""
         counter = self.model.optimizer.iterations
         first, begin = int(counter.numpy()), time.perf_counter()
         per_call = int(self.model._steps_per_execution.numpy())
@@ -199,14 +206,14 @@ class Training:
         return (time.perf_counter() - begin) / (int(counter.numpy()) - first)
 
     def rate(self, steps: int) -> float:
-        """Returns the examples a second, after a tenth of the steps that are not timed."""
+        """Returns the examples a second of `steps` steps, after a tenth as many untimed steps."""
         batches = self.batches()
         self.run(batches, max(steps // 10, 1))
         return self.stream.batch_size / self.run(batches, steps)
 
 
 def settings(name: str, keys: list[str]) -> Config:
-    """Returns the recommended configuration of a model with other values of some keys."""
+    """Returns the recommended configuration of a model, changed by `keys`."""
     config = configuration.load(None, [f"model.name={name}", *keys])
     return configuration.with_model_parameters(config, models.parameters(name))
 
@@ -223,7 +230,7 @@ def measure(
         training = Training(name, split, devices[:count], keys)
         _reset_memory(tf, devices[0])
         examples[f"{count} x"] = training.rate(steps)
-    # The last one is on the first device alone.
+    # The last training uses only the first device.
     memory = _peak_memory(tf, devices[0])
     waiting = 1.0 - training.run(training.batches(True), steps) / training.run(
         training.batches(), steps
@@ -254,7 +261,10 @@ def measure(
 
 
 def difference(tf, name: str, split: Any, devices: list[str], batch_size: int) -> float:
-    """Returns the largest difference between weights trained on the devices and on a CPU."""
+    """Returns the largest difference between weights trained on the devices and on a CPU.
+
+    It is relative to the largest change of the same variable.
+    """
     keys = [f"train.batch_size={batch_size - batch_size % len(devices)}", *ADAGRAD]
     keys += ["model.dropout=0"] if "dropout" in models.parameters(name) else []
     keys += ["runtime.steps_per_execution=1"]
@@ -279,11 +289,11 @@ def difference(tf, name: str, split: Any, devices: list[str], batch_size: int) -
 
 
 def idle_share(folder: Path, device: str) -> float | None:
-    """Returns the share of a profile in which a device ran nothing, None for a CPU.
+    """Returns the share of a profile's time in which a device ran no kernel; None for a CPU.
 
     Args:
-        folder: Where the profiler wrote.
-        device: Such as "GPU:0".
+        folder: Folder of the profile.
+        device: Name of the device, such as "GPU:0".
     """
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
@@ -310,7 +320,7 @@ def idle_share(folder: Path, device: str) -> float | None:
 def latencies(
     tf, name: str, split: Any, device: str, requests: int = REQUESTS
 ) -> dict[str, list[float]]:
-    """Returns the milliseconds of `serving_default` on a device and on the CPU."""
+    """Returns the milliseconds of `serving_default` for `HISTORIES`, by device, also on a CPU."""
     from export.from_python import export_model
 
     training = Training(name, split, [device], [])
@@ -330,7 +340,7 @@ def latencies(
 def _requests(
     split: Any, config: Config, random: np.random.Generator, count: int, rows: int
 ) -> list[dict]:
-    """Returns requests for random users and histories."""
+    """Returns `count` requests of `rows` random users with random histories."""
     users, items = split.sequences.num_users, split.sequences.num_items
     user = random.integers(1, users + 1, (count, rows))
     history = random.integers(1, items + 1, (count, rows, config.data.max_length))
@@ -339,7 +349,7 @@ def _requests(
 
 
 def _latency(tf, answer: Any, requests: list[dict]) -> float:
-    """Returns the median of the milliseconds, without the first fifth of the requests."""
+    """Returns the median milliseconds of a request, without the first fifth of the requests."""
     taken = []
     for request in requests:
         features = {key: tf.constant(value) for key, value in request.items()}
@@ -357,7 +367,7 @@ def _reset_memory(tf, device: str) -> None:
 
 
 def _peak_memory(tf, device: str) -> float | None:
-    """Returns the peak since `_reset_memory` in MB, None for a CPU."""
+    """Returns the peak memory since `_reset_memory`, in MB; None for a CPU."""
     if not device.startswith("GPU"):
         return None
     return tf.config.experimental.get_memory_info(device)["peak"] / 2**20

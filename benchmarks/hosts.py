@@ -1,23 +1,29 @@
-"""Trains on several hosts of a network with delay, next to one host: throughput and bytes a step.
+"""Measures training on several hosts of a network with delay: throughput and bytes a step.
 
     python benchmarks/hosts.py [--hosts 2 3] [--delays 0 1 5 20] [--loss 0] [--json FILE]
 
-Hosts are network namespaces of this machine, so it needs root on Linux. A host has one core; with
-more hosts than cores they share them. The step is that of SASRec with sampled softmax, with one
-global batch of random ids, whatever the number of hosts.
+Hosts are network namespaces of this machine, so the program needs root on Linux. Each host has one
+core; if there are more hosts than cores, they share cores. A step is a step of SASRec with sampled
+softmax. The global batch of random ids is the same for any number of hosts.
 
-`share` is a step with the batch of one host and without an exchange, while the other hosts do
-the same. `update` is the update of as many rows as the other hosts send, because each host has the
-whole table. `bound` is the throughput, relative to one host, if a step took these times plus the
-round trips of the exchange, one after the other; `kept` is what is reached of it. Delays are in
-each direction. Bytes are those of a host's packets, next to
+- `one`: a step with the global batch on one host.
+- `share`: a step with the batch of one host and without an exchange, while the other hosts do the
+  same.
+- `update`: the update of as many rows as the other hosts send, because each host has the whole
+  table.
+- `speed`: the throughput, relative to one host.
+- `bound`: `speed` if a step took `share`, `update` and the round trips of the exchange one after
+  the other.
+- `kept`: `speed` divided by `bound`.
+- `of first`: the step at the first delay, plus the round trips that this delay adds, divided by the
+  step at this delay. Other work on the machine affects this figure least.
 
-    2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 4 bytes),
+Delays are in each direction. `MB/step` are the packets of a host. `expected` is
 
-a ring that adds up dense gradients, and one that gathers the distinct rows of each host. All steps
-take turns, so that other load on the machine affects all of them. Figures are medians. On a
-machine that does other work too, `of first` is the surest: the step at the first delay, plus the
-round trips that another delay adds, relative to the step.
+    2 (N - 1) / N * 4 bytes * dense weights + (N - 1) * rows * (4 bytes * D + 4 bytes)
+
+for a ring that sums dense gradients, and a ring that gathers the distinct rows of each host. All
+steps take turns, so that other load on the machine affects all of them. Figures are medians.
 """
 
 import argparse
@@ -37,9 +43,9 @@ import _network
 from _machine import add_json, write_json
 
 ROWS, LENGTH, NEGATIVES, DIM, PORT = 120, 50, 512, 64, 5000
-# Exchanges that follow each other, in steps of a ring of N hosts: the sum of the dense gradients
-# (2 each), the size of the sparse ones, and these. Before each of the three, TensorFlow asks the
-# first host.
+# Round trips of a step. Each other host of a ring adds RING_TRIPS: 2 to sum the dense gradients, 1
+# for the sizes of the sparse gradients, and 1 for the sparse gradients. These three exchanges add
+# OTHER_TRIPS, because TensorFlow sends a request to the first host before each of them.
 RING_TRIPS, OTHER_TRIPS = 4, 3
 
 
@@ -76,7 +82,7 @@ def main() -> None:
 
 
 def measure(network: _network.Network, parsed: argparse.Namespace) -> list[dict]:
-    """Measures and prints one number of hosts at all delays."""
+    """Measures and prints the figures of one number of hosts at all delays."""
     workers = [_Worker(network, host, parsed.items) for host in range(len(network.addresses))]
     try:
         network.set_link()
@@ -104,7 +110,7 @@ def measure(network: _network.Network, parsed: argparse.Namespace) -> list[dict]
 
 
 def _report(hosts: int, delay: float, turns: list, equal: bool, parsed, first: dict | None) -> dict:
-    """Prints and returns the figures of one delay, given those of the first one."""
+    """Prints and returns the figures of one delay; `first` are those of the first delay."""
     ms = statistics.median(turn[1][0]["ms"] for turn in turns)
     one, share, update = (statistics.median(turn[part] for turn in turns) for part in (2, 3, 4))
     sent = statistics.median(each["sent"] for turn in turns for each in turn[1])
@@ -130,7 +136,7 @@ def _report(hosts: int, delay: float, turns: list, equal: bool, parsed, first: d
 
 
 class _Worker:
-    """The process of a host, which runs steps when it is asked."""
+    """The process of a host, which runs the steps that it reads from stdin."""
 
     def __init__(self, network: _network.Network, host: int, items: int):
         task = {
@@ -155,7 +161,7 @@ def _ask(workers: list[_Worker], what: str, steps: int) -> list[dict]:
 
 
 def answer(items: int) -> None:
-    """Runs the steps that lines of stdin ask for, and prints a line of JSON for each."""
+    """Runs the steps that the lines of stdin name, and prints a line of JSON for each line."""
     index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[index % len(cores)]})
@@ -182,7 +188,7 @@ def answer(items: int) -> None:
 
 
 class _Step:
-    """A compiled SASRec and its batch, or the part of it that one host has."""
+    """A compiled SASRec, and `part` of the global batch."""
 
     def __init__(self, tf, items: int, strategy, part: slice):
         import numpy as np
@@ -215,7 +221,7 @@ class _Step:
         self._train = self.model.make_train_function()
 
     def run(self, count: int) -> dict:
-        """Runs steps, after one that is not timed, and returns the figures of one."""
+        """Runs `count` steps after an untimed one, and returns the figures of a step."""
         self._train(self._batches)["loss"].numpy()
         seconds, sent = [], _network.sent_bytes()
         for _ in range(count):
@@ -239,7 +245,7 @@ class _Step:
 
 
 class _Update:
-    """The update of rows of a table, as many as `others` hosts send."""
+    """The update of as many rows of a table as `others` hosts send."""
 
     def __init__(self, tf, step: _Step, others: int):
         from tfrec_attn.optimizers.regularised_step import RegularisedStep
@@ -253,7 +259,7 @@ class _Update:
         self._run = tf.function(lambda: update([gradient], [table], {}), autograph=False)
 
     def run(self, count: int) -> dict:
-        """Runs updates, after one that is not timed, and returns the time of one."""
+        """Runs `count` updates after an untimed one, and returns the time of an update."""
         return {"ms": _milliseconds(self._run, count)}
 
 

@@ -1,13 +1,16 @@
-"""Measures lists for many users, in users a second, next to the evaluation and the machine.
+"""Measures lists for many users, in users a second, beside the evaluation and matrix products.
 
     python benchmarks/lists.py [--users 16384] [--items 100000] [--k 50] [--json FILE]
 
-The model is an untrained SASRec (D = 64, L = 50), exported as a servable. `lists` is
-`tfrec_attn.lists.write_lists` from a file of JSON lines, with histories of 1 to 60 items, to a
-Parquet file; its second part is timed, so that loading and tracing do not count. `evaluation` is
-the ranking of one target for each user, in the blocks of `tfrec_attn.evaluate`. `products` is what
-the product of the queries with all item vectors takes at the best rate of a matrix product in this
-run. On a machine that does other work too, compare the rates for a second of processor time.
+The model is an untrained SASRec (D = 64, L = 50), exported as a servable.
+
+- `lists`: `tfrec_attn.lists.write_lists` from a file of JSON lines, with histories of 1 to 60
+  items, to a Parquet file. Only the second part is timed, without loading and tracing.
+- `evaluation`: the ranking of one target for each user, in the blocks of `tfrec_attn.evaluate`.
+- `products`: the product of the queries with all item vectors, at the best rate of a matrix product
+  in this run.
+
+If the machine does other work too, compare the rates for a second of processor time.
 """
 
 import argparse
@@ -44,7 +47,7 @@ def main() -> None:
 
 
 def measure(users: int, items: int, k: int) -> dict:
-    """Returns the rates in users a second, that of the machine, and the peak memory."""
+    """Returns the rates in users a second, the rate of matrix products, and the peak memory."""
     import numpy as np
 
     from tfrec_attn.runtime.process import import_tensorflow, peak_memory_mb, seed_everything
@@ -94,12 +97,12 @@ def measure(users: int, items: int, k: int) -> dict:
 
 
 def clocks() -> list[float]:
-    """Returns the time of the clock and that of the processors."""
+    """Returns [clock, processor time] in seconds."""
     return [time.perf_counter(), time.process_time()]
 
 
 def evaluation(tf, model, histories: list) -> list[float]:
-    """Returns users, seconds and processor seconds of the ranking of one target of each user."""
+    """Ranks one target for each user; returns [users, seconds, processor seconds]."""
     import numpy as np
 
     from tfrec_attn.evaluation.held_out import block_size

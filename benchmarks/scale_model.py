@@ -1,9 +1,9 @@
-"""Fits what SASRec costs as a function of its sizes, checks it, and works out a large case.
+"""Fits the cost of SASRec as a function of sizes, checks the fit, and computes a large case.
 
     python benchmarks/scale_model.py [--repeats 5] [--json FILE]
 
-Time is that of a processor (core-seconds), which other load on the machine hardly changes. Symbols:
-events E, users U, items N, width D, negatives K, B sequences of L positions in a step.
+Costs are processor time (core-seconds), which other load on the machine hardly changes. Symbols:
+events E, users U, items N, dimension D, negatives K, B sequences of L positions in a step.
 
     step      = a + B L (b D + c D^2) + d B L K D      sampled softmax, LazyAdam
     ranking   = a + b D^2 + c N D + d N                of one user among all items
@@ -11,8 +11,8 @@ events E, users U, items N, width D, negatives K, B sequences of L positions in 
     export    = a + b N D                              a SavedModel
     request   = a + b N D                              a list of 10, for one history
 
-Coefficients are not negative, and fitted by relative error. The check is an epoch with its ranking,
-and an export with its requests, at sizes that no fit has seen.
+The fit minimizes relative errors with coefficients that are not negative. The check is an epoch
+with its ranking, and an export with requests, at sizes that were not fitted.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from data import write_log
 from epoch import measure as measure_epoch
 from lists import evaluation
 
-LENGTH, USERS = 50, 1024  # whole blocks of 256 users in the ranking
+LENGTH, USERS = 50, 1024  # A multiple of the ranking's block of 256 users.
 TERMS = {
     "step": lambda B, D, K, **_: [1, B * LENGTH * D, B * LENGTH * D**2, B * LENGTH * K * D],
     "ranking": lambda N, D, **_: [1, D**2, N * D, N],
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def fit(name: str, points: list[tuple[dict, float]]) -> list[float]:
-    """Returns the coefficients of least squared relative error that are not negative."""
+    """Returns the coefficients with the least squared relative error that are not negative."""
     rows = np.array([TERMS[name](**at) for at, _ in points], float)
     rows /= np.array([y for _, y in points])[:, np.newaxis]
     scale, kept = np.abs(rows).max(axis=0), list(range(rows.shape[1]))
@@ -98,12 +98,12 @@ def fit(name: str, points: list[tuple[dict, float]]) -> list[float]:
 
 
 def predict(coefficients: dict, name: str, **sizes) -> float:
-    """Returns core-seconds."""
+    """Returns the predicted core-seconds."""
     return float(np.dot(coefficients[name], TERMS[name](**sizes)))
 
 
 def measure_all(tf, repeats: int) -> dict[str, list[tuple[dict, float]]]:
-    """Measures the points of all fits: name -> sizes and core-seconds of each."""
+    """Measures the points of all fits; returns (sizes, core-seconds) of each point, by name."""
     points = {
         "step": [({"B": B, "D": D, "K": K}, step(tf, B, D, K, repeats)) for B, D, K in STEPS],
         "ranking": [({"N": N, "D": D}, ranking(tf, N, D)) for N, D in RANKINGS],
@@ -133,7 +133,7 @@ def step(tf, B: int, D: int, K: int, repeats: int) -> float:
 
 
 def _popular(random, items: int, shape: tuple) -> np.ndarray:
-    """Draws items as often as those of the logs (`data.write_log`)."""
+    """Draws items with the popularity that `data.write_log` has."""
     return (items * random.random(shape) ** 3).astype(np.int32) + 1
 
 
@@ -179,7 +179,7 @@ def exporting(tf, N: int, D: int, repeats: int) -> tuple[float, float]:
 
 
 def _seconds(function, repeats: int) -> float:
-    """Returns the median core-seconds of a call, after one that does not count."""
+    """Returns the median core-seconds of a call, after an untimed one."""
     function()
     taken = []
     for _ in range(repeats):
@@ -190,7 +190,7 @@ def _seconds(function, repeats: int) -> float:
 
 
 def check(tf, coefficients: dict, repeats: int) -> dict[str, tuple[float, float]]:
-    """Returns the predicted and the measured core-seconds at sizes that were not fitted."""
+    """Returns (predicted, measured) core-seconds at sizes that were not fitted, by name."""
     D, B, K = CHECK["D"], CHECK["B"], CHECK["K"]
     with tempfile.TemporaryDirectory() as folder:
         log = str(Path(folder) / "log.tsv")
@@ -219,7 +219,7 @@ def check(tf, coefficients: dict, repeats: int) -> dict[str, tuple[float, float]
 def large_case(
     coefficients: dict, U: int = 10**8, N: int = 10**7, E: int = 5 * 10**10, D: int = 64
 ) -> list[str]:
-    """Returns the lines of the worked example, in core-hours and bytes."""
+    """Returns the lines of the large case, in core-hours and bytes."""
     B, K, hour = 256, 512, 3600.0
     epoch = U / B * predict(coefficients, "step", B=B, D=D, K=K) / hour
     one = predict(coefficients, "ranking", N=N, D=D)

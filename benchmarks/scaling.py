@@ -2,24 +2,24 @@
 
     python benchmarks/scaling.py [--sizes 10000 100000 1000000 5000000] [--json FILE] [--plot FILE]
 
-The losses are sampled. Each case has a process of its own with one model of each size; they step in
-turn, so that other load on the machine affects all of them. A step is what `fit` runs. The ids of a
-batch are uniform, which is the worst case for the caches, and distinct, so that a step reads the
-same number of rows at all sizes. With --repeated they are independent draws, of which many are
-equal in a small table.
+The losses are sampled. Each case runs in a process of its own, with one model of each size. The
+models step in turn, so that other load on the machine affects all of them. A step is what `fit`
+runs. The ids of a batch are uniform, which is the worst case for the caches, and distinct, so that
+a step reads the same number of rows at all sizes. With --repeated they are independent draws, of
+which many are equal in a small table.
 
-Rows of a small table stay in the cache and those of a large one do not. `gather+scatter` is what
-the machine takes, in the same round, to read and write the rows of a step once, in tables of that
-size: one gather and one scatter for each table and slot. `CPU ms` are those of all threads of the
-process, and do not grow when others use the cores. Figures are medians; `ratio` is relative to the
-first size.
+Rows of a small table stay in the cache, and rows of a large table do not. `gather+scatter` is the
+time to read and write the rows of a step once in tables of that size, in the same round. It has one
+gather and one scatter for each table and slot. `CPU ms` is the processor time of all threads of the
+process, which does not grow when other processes use the cores. Figures are medians. `ratio` is
+relative to the first size.
 
-Half of the extra cost of a large table is the translation of addresses. With
-GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment of any command, tables are in pages of 2 MB
-instead of 4 KB, if /sys/kernel/mm/transparent_hugepage/enabled says madvise on Linux.
+Half of the extra cost of a large table is the translation of addresses. On Linux, with
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 in the environment of a command, tables are in pages of 2 MB
+instead of 4 KB, if /sys/kernel/mm/transparent_hugepage/enabled is madvise.
 
-The largest case, AttRec with LazyAdam, keeps 6 item tables: 7.7 GB at 5 million items, and 9.4 GB
-with the smaller models.
+The largest case, AttRec with LazyAdam, keeps 6 item tables. They take 7.7 GB at 5 million items,
+and 9.4 GB together with the smaller models.
 """
 
 import argparse
@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from _machine import add_json, check_plot, write_json
 
 DIM, BATCHES = 64, 16
-# What grows, model, its loss, the shape of a batch.
+# Table that grows, model, loss, and shape of a batch.
 MODELS = {
     "attrec": {
         "grows": "items",
@@ -116,7 +116,7 @@ def main() -> None:
 
 
 def table_section(parsed) -> list[dict]:
-    """Measures and prints the time of a step by the size of its tables."""
+    """Measures and prints all cases: the time of a step by the size of its tables."""
     results = []
     print(
         f"{'pages':<5} {'model':<12} {'optimizer':<9} {'size':>9} {'rows/step':>9}  "
@@ -159,7 +159,7 @@ def _line(
 def measure_tables(
     name: str, optimizer: str, sizes: list[int], rounds: int, repeated: bool
 ) -> list[dict]:
-    """Measures one model and optimizer at all sizes, in turn."""
+    """Measures one model and optimizer at all sizes, which take turns."""
     from tfrec_attn.runtime.process import import_tensorflow
 
     tf = import_tensorflow()
@@ -208,7 +208,7 @@ class _Case:
         self._cpu_seconds.append(time.process_time() - cpu)
 
     def gather_scatter(self) -> None:
-        """Reads and writes the rows of one of the batches, in all tables and slots."""
+        """Reads and writes the rows of a batch once, in all tables and slots."""
         number = len(self._bare_seconds) % BATCHES
         begin = time.perf_counter()
         for function, rows in self._rows:
@@ -263,7 +263,7 @@ def _constant_weight(shape: dict):
 
 
 def _rows_of_tables(tf, model, optimizer, features: dict) -> list[tuple]:
-    """For each table (function that reads and writes rows of it, distinct rows of each batch)."""
+    """(function that reads and writes rows, distinct rows of each batch) for each table."""
     import numpy as np
 
     keys = {
@@ -295,7 +295,7 @@ def _gather_scatter(variables, rows):
 
 
 def plot_tables(results: list[dict], path: str) -> None:
-    """Draws processor time relative to the first size; gather and scatter alone are dashed."""
+    """Plots processor time relative to the first size. Dashed lines are gather and scatter."""
     import matplotlib
 
     matplotlib.use("Agg")

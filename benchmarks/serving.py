@@ -1,28 +1,28 @@
-"""Measures the local server: latency, throughput, swaps of versions under load, and memory.
+"""Measures the local server: latency, throughput, version swaps under load, and memory.
 
     python benchmarks/serving.py [--seconds 8] [--mixed 10000] [--soak SECONDS] [--json FILE]
 
-The server is a process of its own (`python -m serving.local_server`, batches of up to 32 rows, no
-batch timeout). The load comes from this process over loopback, so that both share the cores. The
-model has the size of Amazon Beauty (12,101 items, D 64, L 50, SASRec with one block) and is not
-trained. A request is `recommend_joined` for one history of 1 to 50 events with k 10. The requests
-are made beforehand, and the responses are not parsed. `echo` is a gRPC server in Python that
-returns the requests: the cost of gRPC in Python without a model.
+The server runs in a process of its own (`python -m serving.local_server`, batches of up to 32 rows,
+no batch timeout). This process sends the load over loopback, so both share the cores. The model has
+the size of Amazon Beauty (12,101 items, D 64, L 50, SASRec with one block) and is not trained. A
+request is `recommend_joined` for one history of 1 to 50 events with k 10. The requests are made in
+advance, and the responses are not parsed.
 
-`rows of ids` are the same requests to `recommend`, with "" in front: as wide as each history, with
-one width (51 columns), and on a server that pads the rows of a batch as TF Serving does with
-`pad_variable_length_inputs: true`.
+- `echo`: a gRPC server in Python that returns the requests. It shows the cost of gRPC in Python
+  without a model.
+- `rows of ids`: the same requests to `recommend`, with one "" in front of each history. `rows of
+  51` have that width for all requests. `padded` is a server that pads the rows of a batch, as TF
+  Serving does with `pad_variable_length_inputs: true`.
+- `REST`: requests to `serving_default` in the JSON of TF Serving. If FastAPI is installed, they are
+  also sent to the same SavedModel behind FastAPI and uvicorn (`benchmarks/_fastapi.py`).
+- `mixed`: recommend, score, explain and embed requests, while a new version appears every two
+  seconds, of two models in turn. Each response is compared with that of a TensorFlow session
+  without a server. A response with a difference counts as WRONG.
 
-`REST` are requests to `serving_default` in the JSON of TF Serving, to the local server and, where
-FastAPI is installed, to the same SavedModel behind FastAPI and uvicorn (`benchmarks/_fastapi.py`).
-
-Mixed requests are recommend, score, explain and embed, while a new version of two models in turn
-comes every two seconds. Each response is compared with that of its version in a TensorFlow session
-without a server. A difference counts as WRONG.
-
-`server us` and `client us` are the processor time of a request in each process. Other work on the
-machine changes them less than the latencies. With --soak eight clients send requests for this time,
-and the table shows how fast the resident memory of the server grew in the second half.
+`server us` and `client us` are the processor time of a request in each process, in microseconds.
+Other work on the machine changes them less than the latencies. With --soak, eight clients send
+requests for this time, and the table shows the growth of the server's resident memory in the second
+half.
 """
 
 import argparse
@@ -93,7 +93,7 @@ def some_histories(count: int, draw: random.Random) -> list[tuple[str, list[str]
 def rows_of_ids(
     histories: list[tuple[str, list[str]]], width: int | None = None
 ) -> list[predict_pb2.PredictRequest]:
-    """Makes the same requests with rows of ids, of a given width or with one "" in front."""
+    """Makes the same requests with rows of ids, padded with "" to a width or with one ""."""
     requests = []
     for user, history in histories:
         request = predict_pb2.PredictRequest()
@@ -135,9 +135,15 @@ def load(
     rate: float | None = None,
     check=None,
 ) -> dict:
-    """Measures one load over four connections, or over one at a rate.
+    """Measures a load over gRPC, after a hundred untimed requests.
 
-    A hundred requests before it do not count.
+    Args:
+        server: (process id, HOST:PORT).
+        requests: Messages, sent in turn.
+        limits: Limits of the load.
+        clients: Number of clients, over up to four connections (default: 8).
+        rate: Requests a second, over one connection. None (default): as fast as the clients can.
+        check: As in `LoadTarget`.
     """
     pid, where = server
     connections = 1 if rate else min(clients, CONNECTIONS)
@@ -148,7 +154,7 @@ def load(
 def load_rest(
     server: tuple[int, str], bodies: list[bytes], limits: Limits, rate: float | None = None
 ) -> dict:
-    """Measures one load of a REST server, of as many connections as clients."""
+    """Measures a load over REST, with a connection for each client."""
     pid, where = server
     with RestTarget(where, f"/v1/models/{NAME}:predict", bodies, CLIENTS) as target:
         return measured(pid, target, limits, CLIENTS, rate)
@@ -157,7 +163,7 @@ def load_rest(
 def measured(
     pid: int, target: LoadTarget | RestTarget, limits: Limits, clients: int, rate: float | None
 ) -> dict:
-    """Returns the figures of a load."""
+    """Runs a load, and returns its figures."""
     target.connect()
     closed_loop(target.send, clients, Limits(limits.seconds, 100))
     before = processor_seconds(pid), time.process_time()
@@ -173,7 +179,7 @@ def measured(
 
 
 def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], count: int) -> dict:
-    """Measures mixed requests while new versions of two models come in turn."""
+    """Measures mixed requests while new versions appear, of two models in turn."""
     draw = random.Random(2)  # noqa: S311
     asked = [
         mixed_request(number, *one, draw) for number, one in enumerate(some_histories(250, draw))
@@ -209,7 +215,7 @@ def under_swaps(server: tuple[int, str], versions: Path, staged: list[Path], cou
 
 
 def soak(server: tuple[int, str], requests: list, seconds: float) -> dict:
-    """Measures eight clients for a while, and the memory of the server."""
+    """Measures a load of eight clients, and the memory of the server during it."""
     sizes, over = [], threading.Event()
 
     def look():
@@ -285,7 +291,7 @@ def measure(folder: Path, parsed: argparse.Namespace) -> dict:
 def compare_rest(
     command: tuple[str, ...], folder: Path, histories: list[tuple[str, list[str]]], limits: Limits
 ) -> dict[str, dict]:
-    """Measures `serving_default` over REST: the local server, and FastAPI where it is installed."""
+    """Measures `serving_default` over REST, of the local server and, if installed, of FastAPI."""
     bodies = [
         json.dumps({"instances": [{"user_id": user, "history": history}]}).encode()
         for user, history in histories

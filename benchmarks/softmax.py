@@ -1,13 +1,13 @@
-"""Measures the softmax loss over all items with its gradients, next to TensorFlow's own op.
+"""Measures the softmax loss over all items with its gradients, and TensorFlow's own operation.
 
     python benchmarks/softmax.py [--positions 1460] [--items 12101] [--dim 64] [--tiles 20 21 23]
     [--repeats 15] [--json FILE]
 
-`products` are the three matrix products that the loss and both gradients need at least, each over
-all positions. `TensorFlow` is `tf.matmul` and `tf.nn.sparse_softmax_cross_entropy_with_logits` with
-their own gradients. The implementations take turns, so that other load on the machine affects all
-of them. `error` is the largest difference from TensorFlow's loss and gradients, relative to the
-largest absolute value of each; for bfloat16 it is the rounding of the inputs. The default size is a
+`products` are the three matrix products over all positions that the loss and both gradients need at
+least. `TensorFlow` is `tf.matmul` and `tf.nn.sparse_softmax_cross_entropy_with_logits` with their
+own gradients. The implementations take turns, so that other load on the machine affects all of
+them. `error` is the largest difference from TensorFlow's loss and gradients, relative to the
+largest absolute value of each. For bfloat16 it is the rounding of the inputs. The default size is a
 batch of 256 users of Amazon Beauty.
 """
 
@@ -38,7 +38,7 @@ def native(queries, items, targets):
 
 
 def with_gradients(loss):
-    """Returns a compiled function of a loss and its gradients for queries and items."""
+    """Returns a `tf.function` for a loss and its gradients by queries and items."""
 
     @tf.function
     def step(queries, items, targets):
@@ -92,7 +92,7 @@ def main() -> None:
     add_json(parser)
     parsed = parser.parse_args()
     seed_everything(1)
-    # TensorFlow warns of repeated tracing, because there are many functions.
+    # Hides TensorFlow's warning about repeated tracing, because there are many functions.
     tf.get_logger().setLevel("ERROR")
     queries, items = (
         tf.random.normal([parsed.positions, parsed.dim]),

@@ -1,9 +1,9 @@
-"""Seconds from the start of the training command to its end, on a small log.
+"""Measures the seconds from the start of the training command to its end, on a small log.
 
     python benchmarks/start_up.py [--json FILE]
 
 Each measurement is a new process. The reference is the import of TensorFlow alone, in the same run.
-The last rows are commands that end before they need it.
+The last rows are commands that end before they need TensorFlow.
 """
 
 import argparse
@@ -51,9 +51,9 @@ def best(arguments: list[str], repeats: int, fails: bool = False) -> dict[str, f
     """Returns the wall and processor seconds of the fastest of several processes.
 
     Args:
-        arguments: Those of Python.
+        arguments: Arguments of Python.
         repeats: Number of processes.
-        fails: Whether they end with an exit code other than 0.
+        fails: Whether the processes may end with an exit code other than 0 (default: False).
     """
     found = []
     for _ in range(repeats):

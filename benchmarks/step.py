@@ -1,11 +1,12 @@
-"""Measures a training step on several devices or with Keras 3, next to a plain one.
+"""Measures a training step on several devices or with Keras 3, relative to a plain step.
 
     python benchmarks/step.py [--variants replicas keras3] [--items 10000] [--rounds 60]
                               [--json FILE]
 
-`replicas` is two logical CPUs, with the same global batch. `keras3` is a process of its own with
-Keras 3. All models of a case step in turn, so that other load on the machine affects all of them. A
-step is what `fit` runs. `CPU ms` are those of all threads of the process. Figures are medians.
+`replicas` are two logical CPUs with the same global batch. `keras3` is a process of its own with
+Keras 3. All variants of a case step in turn, so that other load on the machine affects all of them.
+A step is what `fit` runs. `CPU ms` is the processor time of all threads of the process. Figures are
+medians.
 """
 
 import argparse
@@ -72,14 +73,14 @@ def main() -> None:
 
 
 def answer(step) -> None:
-    """Runs a step for each line of the input, and prints its seconds."""
+    """Runs a step for each line of stdin, and prints its seconds and processor seconds."""
     for _ in sys.stdin:
         print(*step(), flush=True)
 
 
 @contextlib.contextmanager
 def _in_keras_3(name: str, items: int):
-    """Gives a function that runs one step in a process with Keras 3."""
+    """Provides a function that runs a step in a process with Keras 3."""
     process = subprocess.Popen(
         [sys.executable, __file__, "--answer", "--cases", name, "--items", str(items)],
         env={**os.environ, "TF_USE_LEGACY_KERAS": "0"},
@@ -99,7 +100,7 @@ def _in_keras_3(name: str, items: int):
 
 
 def measure(name: str, items: int, variants: dict, parsed: argparse.Namespace) -> list[dict]:
-    """Measures and prints one case in each variant, relative to the first."""
+    """Measures and prints the variants of a case, relative to the first."""
     seconds = [[] for _ in variants]
     for number in range(parsed.rounds + 3):
         for step, taken in zip(variants.values(), seconds, strict=True):
@@ -125,7 +126,7 @@ def measure(name: str, items: int, variants: dict, parsed: argparse.Namespace) -
 
 
 def _step(tf, case: dict, items: int, strategy):
-    """Returns a function that runs one step, and returns its seconds and those of all threads."""
+    """Returns a function that runs a step and returns its (seconds, processor seconds)."""
     from tfrec_attn import models, optimizers
 
     with strategy.scope():

@@ -1,12 +1,12 @@
-"""Measures the time and memory that the validation of a large log takes.
+"""Measures the time and memory of the validation of a large log.
 
     python benchmarks/validation.py [--events 10000000] [--json FILE]
 
-The program writes a TSV with that many events to a temporary folder (300,000 users and 50,000 items
-at 10 million, both with a long tail). Then it times the stages of `python -m
-tfrec_attn.data.validate` in a new process: reading, the quality report and, where TensorFlow Data
-Validation is installed, its import, statistics, schema and anomalies. Peak memory is the resident
-set of that process at the end of a stage, in MB.
+The program writes a TSV of --events events to a temporary folder: 10 million events have 300,000
+users and 50,000 items, both with a long tail. Then it times the stages of `python -m
+tfrec_attn.data.validate` in a new process. They are reading, the quality report and, if TensorFlow
+Data Validation is installed, its import, statistics, schema and anomalies. Peak memory is that of
+the process up to the end of a stage, in MB.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from _machine import add_json, write_json
 
 
 def write_log(path: Path, events: int, seed: int = 2024) -> None:
-    """Writes user_id, item_id, timestamp and rating, in order of time."""
+    """Writes a log: user_id, item_id, timestamp and rating, in order of time."""
     import numpy as np
     import polars as pl
 
@@ -86,7 +86,7 @@ def run(events: int) -> dict[str, object]:
     """Writes the log, measures it in a new process, and returns the figures and the machine."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.tsv"
-        # Not in this process: a process starts with the peak memory of the one that made it.
+        # In another process, because a process starts with the peak memory of its parent.
         _child("--write", path, "--events", events)
         stages = json.loads(_child("--measure", path))
     total = {
