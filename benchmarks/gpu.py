@@ -206,7 +206,7 @@ class Training:
         return (time.perf_counter() - begin) / (int(counter.numpy()) - first)
 
     def rate(self, steps: int) -> float:
-        """Returns the examples a second of `steps` steps, after a tenth as many untimed steps."""
+        """Returns the examples a second of `steps` steps, after some untimed steps."""
         batches = self.batches()
         self.run(batches, max(steps // 10, 1))
         return self.stream.batch_size / self.run(batches, steps)

@@ -1,4 +1,4 @@
-"""Measures lists for many users, in users a second, beside the evaluation and matrix products.
+"""Measures lists for many users, the evaluation and matrix products, in users a second.
 
     python benchmarks/lists.py [--users 16384] [--items 100000] [--k 50] [--json FILE]
 

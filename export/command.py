@@ -109,7 +109,7 @@ class Options:
                 )
         self._check_matrix()
         for name in ("cells", "nprobe", "int8"):
-            # `is not`, because 0 == False, and a given 0 is an error too.
+            # Compares with the default, because a given 0 is an error too.
             if self.index == "exact" and getattr(self, name) is not getattr(Options, name):
                 raise ConfigError(
                     f"--{name} belongs to --index ivf, but the index is {self.index}; "

@@ -119,7 +119,7 @@ def search_index(
     Returns:
         (scores float32 [B, k], rows int32 [B, k]), best first; FLOOR where fewer items are left.
     """
-    # Proposed items can be hidden, or moved down by their prior: ask for as many items more.
+    # More than k, because proposed items can be hidden, or moved down by their prior.
     count = k + tf.shape(hidden)[1]
     if query.prior is None:
         scores, rows = index.search(query.vectors, item_vectors, count)

@@ -34,9 +34,9 @@ MOST_MAPPED = 256
 class Servable(tf.Module):
     """A trained model as functions from ids to ids, with operations of stock TensorFlow.
 
-    A history counts with its latest L known events. "" is padding. Unknown ids are ignored at any
-    position. A row knows nothing if it has no known event and, if the model `uses_user`, no known
-    user. Then the most popular items are recommended: their score is their share of the training
+    Only the latest L known events of a history count. "" is padding. Unknown ids are ignored at any
+    position. Nothing is known of a row that has no known event and, if the model `uses_user`, no
+    known user. Such a row gets the most popular items: their score is their share of the training
     events, and `source` is "popular" instead of "model". Missing items are "" and have the lowest
     float as score.
 
@@ -68,7 +68,7 @@ class Servable(tf.Module):
     Args:
         model: A `SequenceModel` with vocabularies; it is copied.
         item_counts: Training events of each item, or their share, [N]. None: the model also ranks
-            the items for rows that know nothing.
+            the items for rows of which nothing is known.
         k: Number of items that `serving_default` returns (default: 10).
         max_k: Most items that `recommend` returns (default: 100).
         keep_seen: Whether to recommend items of the history (default: False).
@@ -367,7 +367,7 @@ class Servable(tf.Module):
         return k, tf.maximum(tf.reduce_max(k), 0)
 
     def _named(self, scores, rows, k):
-        """(scores, ids) [B, K] of lists of K rows, of which each keeps its first k [B]."""
+        """(scores, ids) of lists [B, K], of which the first k [B] items stay."""
         scores = _first(scores, k)
         return scores, self._items.ids(tf.where(scores > FLOOR, rows, 0))
 

@@ -17,7 +17,7 @@ Titles = Mapping[str, str]
 
 
 def items_of(response, parsed: argparse.Namespace) -> list[str]:
-    """Returns the items in the table of a response, whose titles it needs."""
+    """Returns the items of a response whose titles its table shows."""
     if isinstance(response, SimilarItems):
         return [*response.items, *(response.counted_items or ())]
     if isinstance(response, Recommendations):

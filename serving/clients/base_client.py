@@ -175,7 +175,7 @@ class BaseClient(abc.ABC):
 
     @abc.abstractmethod
     def _ask_once(self, request: Request, separator: str):
-        """Sends a request, whose ids `separator` joins, and returns the result."""
+        """Sends a request with ids joined by `separator`, and returns the result."""
 
     def _result(self, signature: str, read: Callable[[], object]):
         """Returns the result of `read`, and keeps the separator of a response that has another."""

@@ -47,8 +47,7 @@ class Batcher:
     batch fails, its requests run again one by one, so that an invalid request fails alone.
 
     Args:
-        run: Function from inputs to outputs, all of which have the rows of the batch as first
-            dimension.
+        run: Function from inputs to outputs. The first dimension of all arrays is the batch.
         options: Sizes and limits.
         observe: Function that gets the number of rows of each batch (default: none).
 

@@ -65,7 +65,7 @@ def end_connections(port: int) -> None:
 
 
 def _socket(number: int) -> socket.socket:
-    """A socket with a duplicate of the descriptor, whose number another file can take over."""
+    """A socket with a duplicate descriptor, because another file can take over the number."""
     handle = os.dup(number)
     try:
         return socket.socket(fileno=handle)
