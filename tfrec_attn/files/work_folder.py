@@ -29,7 +29,7 @@ class WorkFolder:
     """A folder of unfinished work, which this process locks.
 
     A file `lock` in the folder, the mark, names the kind of work. A folder with content but without
-    the mark, or with a symbolic link in it, belongs to someone else and does not change.
+    the mark, or with a symbolic link in it, is foreign. This class does not change it.
 
     Args:
         folder: The folder. It and its missing parents are created.
@@ -40,7 +40,7 @@ class WorkFolder:
         is_new: Whether this object created the folder or found it empty.
 
     Raises:
-        ForeignFolder: If the folder belongs to someone else.
+        ForeignFolder: If the folder is foreign.
         BusyFolder: If another process uses the folder.
         OSError: If the folder cannot be created.
     """
@@ -133,7 +133,7 @@ def open_work(folder: Path, kind: str, known: Sequence[str], other: str) -> Work
         other: A remedy for the message, such as "name another file".
 
     Raises:
-        ConfigError: If the folder belongs to someone else, is in use, or cannot be created.
+        ConfigError: If the folder is foreign, is in use, or cannot be created.
     """
     try:
         return WorkFolder(folder, kind, known)

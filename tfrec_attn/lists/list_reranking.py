@@ -26,7 +26,7 @@ class ListReranking:
         diversity: Weight of the cosine with other items of the list, from 0 (default) to 1.
 
     Raises:
-        ConfigError: If a number is out of range. Or if `diversity` is not 0 and the model does not
+        ConfigError: If a number is out of range, or if `diversity` is not 0 and the model does not
             say which columns of its vectors are the point of an item.
     """
 

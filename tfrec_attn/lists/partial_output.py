@@ -140,8 +140,8 @@ def partial_output(
         resumes: Whether to keep parts after an error, and to resume from them (default: True).
 
     Raises:
-        ConfigError: If the file exists. Or if its folder cannot be written, belongs to someone
-            else, is in use, or has unfinished work of another request.
+        ConfigError: If the file exists, or if its folder cannot be written, is foreign, is in use,
+            or has unfinished work of another request.
     """
     output, keep = PartialOutput(target, output_format), resumes
     try:
