@@ -32,7 +32,7 @@ class Allowed(NamedTuple):
 
     @classmethod
     def of(cls, items: tuple[tf.Tensor, tf.Tensor], categories: tuple[tf.Tensor, tf.Tensor]):
-        """Makes an `Allowed` of pairs (ids string [B, A], their rows or numbers int32 [B, A])."""
+        """Makes an `Allowed` from pairs (ids string [B, A], their rows or numbers int32 [B, A])."""
         has_some = (tf.reduce_any(ids != "", axis=1) for ids, _ in (items, categories))
         return cls(items[1], next(has_some), categories[1], next(has_some))
 

@@ -52,8 +52,8 @@ def export_model(
 
     Raises:
         TypeError: If the model is not a `SequenceModel`.
-        ValueError: If a vocabulary or the popularity is missing or has a wrong length, or a number
-            is out of range.
+        ValueError: If a vocabulary is missing, a vocabulary or the popularity has a wrong length,
+            or a number is out of range.
         ConfigError: If the version exists, the folder cannot be written, or the separator is
             invalid. Then no files are left.
         DataError: If the items file cannot be used.

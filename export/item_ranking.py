@@ -15,8 +15,8 @@ class ItemRanking:
     """Ranks items by their scores or, where nothing is known, by their popularity.
 
     Methods take `fallback`, bool [B], which is true for requests that get the popular items, and
-    `hidden`, int32 [B, X], the rows of items to leave out. They return (scores float32 [B, k], rows
-    int32 [B, k]), best first, with FLOOR where fewer than k items are left.
+    `hidden`, int32 [B, X], the rows of items to leave out. Methods that find items return (scores
+    float32 [B, k], rows int32 [B, k]), best first, with FLOOR where fewer items are left.
 
     Args:
         vectors: Item matrix [N + 1, D'], a variable or, without an index, a `CompactMatrix`.

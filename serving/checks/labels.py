@@ -109,7 +109,7 @@ class LabelledModel:
             raise
 
     def _apply(self, config):
-        # The file right after the server, which may poll its file and undo the change.
+        # The file follows at once, because a server that polls it would undo the change.
         self._reload(config)
         self.file.write(config)
 

@@ -79,8 +79,8 @@ def recommend(
 ) -> Request:
     """Makes a request for the k best items, with the arguments of `BaseClient.recommend`.
 
-    Unless the last four arguments have their defaults, it calls `recommend_diverse`. It has the
-    latest `max_history` events of the history.
+    Unless the last four arguments have their defaults, the request calls `recommend_diverse`. It
+    sends only the latest `max_history` events of the history.
 
     Raises:
         ValueError: If an argument is invalid, also in the other functions of this module.

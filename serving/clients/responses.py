@@ -92,7 +92,7 @@ class ClientError(TfrecError):
 
 
 class SeparatorChanged(ClientError):
-    """The request joined ids by another separator than the model does.
+    """A request that joined ids by another separator than the model does.
 
     Args:
         separator: Separator of the model.

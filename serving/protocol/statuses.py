@@ -31,7 +31,7 @@ _MAX_MESSAGE, _LAST = 800, 300
 
 
 class StatusError(Exception):
-    """A request fails.
+    """A failed request, with its gRPC status.
 
     Args:
         code: A `grpc.StatusCode`.

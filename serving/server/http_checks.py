@@ -11,7 +11,7 @@ _SHOWN = 80
 
 
 class HttpError(Exception):
-    """The server rejects a request because of its headers or its body.
+    """A request that the server rejects because of its headers or its body.
 
     Args:
         status: HTTP status.

@@ -1,4 +1,4 @@
-"""The models of a server. It watches their folders for new versions."""
+"""The models of a server, and a thread that watches their folders for new versions."""
 
 import contextlib
 import logging

@@ -11,9 +11,11 @@ _GROUP = 64
 
 
 class BestItems(tf.Module):
-    """Finds the k columns with the best scores for a query. Of equal scores the lower column wins.
+    """Finds the k columns with the best scores for a query.
 
         score of column c = query . row c of the vectors + value of c in the prior
+
+    Of equal scores the lower column is first.
 
     The search first takes the maximum of each group of neighbouring columns. The best k columns are
     in the k groups with the best maxima, because these k maxima are at least as good as all columns

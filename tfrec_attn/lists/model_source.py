@@ -1,4 +1,4 @@
-"""The source of lists that is a `SequenceModel`, such as the model of a run."""
+"""A `SequenceModel`, such as the model of a run, as a source of lists."""
 
 from pathlib import Path
 

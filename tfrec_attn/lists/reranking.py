@@ -69,7 +69,7 @@ class RerankOptions(NamedTuple):
 
     @classmethod
     def of(cls, penalty: tf.Tensor, cap: tf.Tensor, diversity: tf.Tensor) -> "RerankOptions":
-        """Makes options of values, clipped to their ranges; NaN and infinity become 0."""
+        """Makes options from values, clipped to their ranges; NaN and infinity become 0."""
         penalty, diversity = (
             tf.where(tf.math.is_finite(one), tf.maximum(one, 0.0), 0.0)
             for one in (penalty, diversity)

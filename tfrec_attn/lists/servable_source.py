@@ -1,4 +1,4 @@
-"""The source of lists that is an exported SavedModel, without the code that made it."""
+"""An exported SavedModel as a source of lists, without the code that exported it."""
 
 import json
 from pathlib import Path

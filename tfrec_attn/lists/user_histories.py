@@ -26,14 +26,14 @@ class UserBatch(NamedTuple):
 
     @classmethod
     def of(cls, users: list[str], histories: list[list[str]]) -> "UserBatch":
-        """Makes a batch of lists of ids."""
+        """Makes a batch from lists of ids."""
         items = [item for history in histories for item in history]
         lengths = np.fromiter(map(len, histories), np.int64, len(histories))
         return cls(pl.Series(users, dtype=pl.String), pl.Series(items, dtype=pl.String), lengths)
 
     @classmethod
     def from_frame(cls, frame: pl.DataFrame) -> "UserBatch":
-        """Makes a batch of a table with the columns `user_id` String, `history` List(String)."""
+        """Makes a batch from a table with the columns `user_id` String, `history` List(String)."""
         lengths = frame["history"].list.len().to_numpy().astype(np.int64)
         items = frame["history"].filter(pl.Series(lengths > 0)).explode()
         return cls(frame["user_id"], items, lengths)
@@ -79,7 +79,7 @@ class Histories:
         before = np.arange(-columns, 0)
         positions = np.cumsum(self.lengths)[:, np.newaxis] + before
         known = -before <= self.lengths[:, np.newaxis]
-        # Padding takes the 0 that is appended here.
+        # Padding reads the 0 that is appended here.
         return np.append(self.items, np.int32(0))[np.where(known, positions, -1)]
 
 

@@ -91,8 +91,8 @@ def write_lists(
         progress: Function that is called after each part.
 
     Raises:
-        ConfigError: If an argument or a file cannot be used. Only lists stay from which the same
-            call resumes.
+        ConfigError: If an argument or a file cannot be used. Then no files are left, except lists
+            from which the same call resumes.
         DataError: If the histories cannot be used, or the pipeline fails.
         ReadError: If the histories cannot be read to their end. The same call resumes.
     """

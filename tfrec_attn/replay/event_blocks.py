@@ -69,7 +69,7 @@ def blocks(events: pl.DataFrame, items: Sequence[str], size: int) -> Iterator[Bl
         part = events.slice(begin, _SLICE)
         users = part["user_id"].to_numpy()
         lengths = part["history"].list.len().to_numpy().astype(np.int64)
-        # Padding takes the 0 that is appended here.
+        # Padding reads the 0 that is appended here.
         codes = np.append(_numbers(part["history"].explode().drop_nulls(), code), 0)
         ends, targets = np.cumsum(lengths), _numbers(part["target"], code)
         order = np.argsort(lengths, kind="stable")

@@ -40,7 +40,7 @@ OTHER_NAME = "name another run_dir"
 
 
 class OtherRun(ConfigError):
-    """The path of a run has a run of another configuration, or something else."""
+    """The path of a run is occupied by a run of another configuration, or by something else."""
 
 
 class PartialRun:

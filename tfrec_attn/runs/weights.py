@@ -158,7 +158,7 @@ def _state(model: Any, optimizer: Any) -> tf.train.Checkpoint:
 
 
 def _tree(named: dict[str, tf.Variable]) -> tf.train.Checkpoint:
-    """Makes a checkpoint of variables, with a node for each part of their names."""
+    """Makes a checkpoint from variables, with a node for each part of their names."""
     tree, inside = tf.train.Checkpoint(), {}
     for name, variable in named.items():
         first, _, rest = name.partition("/")

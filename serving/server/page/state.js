@@ -42,7 +42,7 @@ export function removeItem(place) {
   );
 }
 
-// Whether the history is the unchanged one of the log.
+// Whether the history is still that of the loaded user of the log.
 export function isLogged() {
   const { items, log, out } = state;
   return (
