@@ -3,10 +3,11 @@
 import tensorflow as tf
 
 from tfrec_attn.models.base.scoring import Query, add_prior, score_listed
+from tfrec_attn.models.base.untrained import FLOOR
 
 from . import retrieval
 from .compact_matrix import CompactMatrix, products_of, rows_of
-from .retrieval import FLOOR, InvertedFile
+from .retrieval import InvertedFile
 
 Found = tuple[tf.Tensor, tf.Tensor]
 

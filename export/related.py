@@ -6,10 +6,11 @@ import tensorflow as tf
 from tfrec_attn.layers.item_neighbours import ItemNeighbours
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.similarity import item_space
+from tfrec_attn.models.base.untrained import FLOOR
 
 from . import retrieval
 from .compact_matrix import CompactMatrix, products_of, rows_of
-from .retrieval import FLOOR, InvertedFile
+from .retrieval import InvertedFile
 
 COSINE, SCORE, COUNTS = "cosine", "score", "counts"
 

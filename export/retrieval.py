@@ -8,9 +8,7 @@ import tensorflow as tf
 
 from tfrec_attn.layers.item_neighbours import drop_padding
 from tfrec_attn.models.base.scoring import Query, score_listed
-
-# The lowest float that JSON can hold; it cannot hold -inf.
-FLOOR = tf.float32.min
+from tfrec_attn.models.base.untrained import FLOOR
 
 
 class InvertedFile(tf.Module):

@@ -5,6 +5,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,7 +15,7 @@ from tfrec_attn.layers.item_neighbours import drop_padding
 from tfrec_attn.lists.reranking import LEAST_POOL, RerankOptions
 from tfrec_attn.models.base import SequenceModel
 from tfrec_attn.models.base.scoring import Query
-from tfrec_attn.models.base.untrained import UNTRAINED
+from tfrec_attn.models.base.untrained import FLOOR, UNTRAINED
 
 from . import history as histories
 from .catalogue import Catalogue
@@ -23,12 +24,20 @@ from .diverse_lists import Allowed, DiverseLists
 from .item_ranking import ItemRanking
 from .model_copy import weights_read, with_item_matrix
 from .related import COSINE, COUNTS, SCORE, RelatedItems
-from .retrieval import FLOOR, InvertedFile
+from .retrieval import InvertedFile
 from .signatures import INPUTS, LISTS, Outputs, concrete, joined, split_ids
 from .vocabulary import SEPARATOR, VocabularyTable, check_separator
 
 # Most events of an attention map. A map of 256 x 256 weights has 256 KB.
 MOST_MAPPED = 256
+
+
+class _Shared(NamedTuple):
+    """Functions that several signatures call."""
+
+    query: Callable
+    encode: Callable
+    split: Callable
 
 
 class Servable(tf.Module):
@@ -164,7 +173,8 @@ class Servable(tf.Module):
         split = tf.function(
             lambda texts: split_ids(texts, separator), input_signature=ids[:1], autograph=False
         )
-        self._shared = lambda: (query, encode, split)
+        shared = _Shared(query, encode, split)
+        self._shared = lambda: shared
 
     def signatures(self) -> dict[str, Callable[..., Outputs]]:
         """Returns the concrete functions by name, and tracks the variables that they read."""
@@ -189,7 +199,7 @@ class Servable(tf.Module):
             functions[name] = concrete(function, names)
             if LISTS.intersection(names):
                 functions[f"{name}_joined"] = joined(
-                    functions[name], names, self._shared()[2], self.separator
+                    functions[name], names, self._shared().split, self.separator
                 )
         traced = [*functions.values(), *self.shared()]
         self._weights = weights_read(self._model(), traced)
@@ -328,7 +338,7 @@ class Servable(tf.Module):
 
     def _encode(self, user_id, history):
         """(`Query`, rows of the history [B, W], whether to recommend the popular items [B])."""
-        return self._shared()[1](user_id, history)
+        return self._shared().encode(user_id, history)
 
     def _trace_encode(self, user_id, history):
         rows = self._items.rows(history)
@@ -338,7 +348,7 @@ class Servable(tf.Module):
         return self._query(features), rows, unknown if self._has_popular else tf.zeros_like(unknown)
 
     def _query(self, features):
-        return self._shared()[0](features["user"], features["history"])
+        return self._shared().query(features["user"], features["history"])
 
     def _trace_query(self, user, history):
         features = {"user": user, "history": history}

@@ -82,24 +82,26 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
         self._headers = {**dict(metadata), "Content-Type": "application/json"}
 
     def predict(self, signature: str, **inputs: Any) -> dict[str, Any]:
-        """Runs a signature with several outputs on a batch.
+        """Runs a signature on a batch.
 
         Args:
             signature: Name of the signature.
             **inputs: An array for each of its inputs. Texts are str in arrays of objects.
 
         Returns:
-            An array for each output. Texts are str.
+            An array for each output. Texts are str. A single output, which the REST API does not
+            name, is called "outputs".
         """
         import numpy as np
 
         columns = {name: array.tolist() for name, array in inputs.items()}
         body = json.dumps({"signature_name": signature, "inputs": columns}).encode()
-        answer = self._answer(body, time.monotonic() + self.timeout)
+        response = self._sent(body)
 
         def read():
-            outputs = json.loads(answer)["outputs"].items()
-            arrays = {name: np.array(values) for name, values in outputs}
+            outputs = json.loads(response)["outputs"]
+            outputs = outputs if isinstance(outputs, dict) else {"outputs": outputs}
+            arrays = {name: np.array(values) for name, values in outputs.items()}
             return {
                 name: one.astype(object) if one.dtype.kind == "U" else one
                 for name, one in arrays.items()
@@ -116,7 +118,15 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
 
     def _ask_once(self, request: Request, separator: str):
         document = {"signature_name": request.signature, "instances": [request.row(separator)]}
-        body = json.dumps(document, ensure_ascii=False).encode()
+        response = self._sent(json.dumps(document, ensure_ascii=False).encode())
+
+        def read():
+            return request.response({**json.loads(response)["predictions"][0]}, separator)
+
+        return self._result(request.signature, read)
+
+    def _sent(self, body: bytes) -> bytes:
+        """Sends a request, again while the server is unavailable, and returns the response."""
         deadline = time.monotonic() + self.timeout
         # urllib3 can retry too, but without a deadline for all attempts.
         pauses = [
@@ -125,7 +135,7 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
         ]
         while True:
             try:
-                return self._read(request, separator, self._answer(body, deadline))
+                return self._answer(body, deadline)
             except ClientError as error:
                 if (
                     error.status != "UNAVAILABLE"
@@ -176,12 +186,6 @@ class RestClient(BaseClient, contextlib.AbstractContextManager):
             response.close()
             raise
         return response.status, b"".join(parts)
-
-    def _read(self, request: Request, separator: str, answer: bytes):
-        def read():
-            return request.response({**json.loads(answer)["predictions"][0]}, separator)
-
-        return self._result(request.signature, read)
 
 
 def _parse(url) -> urllib3.util.Url:

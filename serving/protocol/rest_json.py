@@ -1,32 +1,18 @@
 """Converts between the JSON of TF Serving's REST API and NumPy arrays."""
 
-import base64
-import binascii
 import collections
 import dataclasses
-import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
 
+from .json_values import ValueProblem, from_array, is_named, to_array, with_type
 from .statuses import invalid
-from .tensors import MAX_DIMENSIONS
 
-_SHOWN = 80
 # An empty list takes 2 bytes of JSON, but 60 bytes in Python.
 _MAX_BRACKETS, _MAX_COMMAS = 1 << 17, 1 << 19
-_BYTES_SUFFIX = "_bytes"
-_TYPES = {
-    type(None): "Null",
-    bool: "Boolean",
-    dict: "Object",
-    list: "Array",
-    str: "String",
-    int: "Number",
-    float: "Number",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +78,7 @@ def to_arrays(
             message names it.
     """
     if body.rows:
-        rows = [{**defaults, **one} if _named(one) else one for one in body.value]
+        rows = [{**defaults, **one} if is_named(one) else one for one in body.value]
         return _of_rows(rows, dtypes)
     return _of_columns(_with_columns(body.value, defaults), dtypes)
 
@@ -110,7 +96,7 @@ def from_arrays(outputs: Mapping[str, np.ndarray], rows: bool) -> bytes:
     Raises:
         StatusError: INVALID_ARGUMENT for rows if the outputs differ in their first dimension.
     """
-    columns = {name: _listed(name, np.asarray(array)) for name, array in sorted(outputs.items())}
+    columns = {name: from_array(name, np.asarray(array)) for name, array in sorted(outputs.items())}
     if not rows:
         return _dumped({"outputs": columns if len(columns) > 1 else next(iter(columns.values()))})
     shapes = {np.shape(array)[:1] for array in outputs.values()}
@@ -159,10 +145,6 @@ def document(body: bytes) -> object:
         raise invalid("JSON Parse error: a number has too many digits.") from None
 
 
-class _ValueProblem(Exception):
-    """A value that cannot be converted to the type of its input."""
-
-
 def _object(pairs):
     """Rejects duplicate keys, because JSON parsers differ in which value they take."""
     found = dict(pairs)
@@ -173,7 +155,7 @@ def _object(pairs):
 
 
 def _of_rows(instances, dtypes):
-    if not _named(instances[0]):
+    if not is_named(instances[0]):
         if len(dtypes) > 1:
             names = ", ".join(dtypes)
             raise invalid(
@@ -190,7 +172,7 @@ def _of_rows(instances, dtypes):
 
 
 def _wrapped(index, value, dtypes):
-    if _named(value):
+    if is_named(value):
         raise invalid(
             f"Element {index} of 'instances' must be a value or a list as the first element is, "
             f"but {with_type(value)} came."
@@ -199,7 +181,7 @@ def _wrapped(index, value, dtypes):
 
 
 def _check_keys(index, element, dtypes):
-    if not _named(element):
+    if not is_named(element):
         raise invalid(
             f"Element {index} of 'instances' must be an object as the first element is, "
             f"but {with_type(element)} came."
@@ -220,14 +202,14 @@ def _check_keys(index, element, dtypes):
 def _column(values, name, dtype):
     """Converts the values of one input in all rows."""
     try:
-        return _array(values, dtype)
-    except _ValueProblem as problem:
+        return to_array(values, dtype)
+    except ValueProblem as problem:
         whole = problem
     first = None
     for index, value in enumerate(values):
         try:
-            shape = _array(value, dtype).shape
-        except _ValueProblem as problem:
+            shape = to_array(value, dtype).shape
+        except ValueProblem as problem:
             raise invalid(
                 f"Failed to process element: {index} key: {name} of 'instances' list: {problem}."
             ) from None
@@ -243,14 +225,14 @@ def _column(values, name, dtype):
 
 def _with_columns(value, defaults):
     """Adds the missing columns that have a default, with as many rows as the first column."""
-    first = next(iter(value.values()), None) if _named(value) else None
+    first = next(iter(value.values()), None) if is_named(value) else None
     if not isinstance(first, list):
         return value
     return {**{name: [one] * len(first) for name, one in defaults.items()}, **value}
 
 
 def _of_columns(value, dtypes):
-    if not _named(value):
+    if not is_named(value):
         if len(dtypes) > 1:
             names = ", ".join(dtypes)
             raise invalid(
@@ -270,104 +252,10 @@ def _of_columns(value, dtypes):
                 f"the signature has {', '.join(dtypes)}."
             )
         try:
-            arrays[name] = _array(value[name], dtype)
-        except _ValueProblem as problem:
+            arrays[name] = to_array(value[name], dtype)
+        except ValueProblem as problem:
             raise invalid(f"Failed to process key: {name} of 'inputs' object: {problem}.") from None
     return arrays
-
-
-def _array(value, dtype):
-    """Converts nested lists, which must have equal lengths at each level."""
-    shape, level = [], [value]
-    while level and isinstance(level[0], list):
-        if len(shape) == MAX_DIMENSIONS:
-            raise _ValueProblem(
-                f"lists in at most {MAX_DIMENSIONS} levels are expected, but more came"
-            )
-        size = len(level[0])
-        for element in level:
-            if not isinstance(element, list):
-                raise _ValueProblem(
-                    f"a list is expected at level {len(shape)}, but {with_type(element)} came"
-                )
-            if len(element) != size:
-                raise _ValueProblem(
-                    f"a list of {size} elements is expected at level {len(shape)}, "
-                    f"but one of {len(element)} came"
-                )
-        shape.append(size)
-        level = list(itertools.chain.from_iterable(level))
-    return np.array(_leaves(level, np.dtype(dtype)), dtype).reshape(shape)
-
-
-def _leaves(values: Sequence, dtype: np.dtype) -> Sequence:
-    if dtype.kind == "O":
-        return [_text(value) for value in values]
-    kinds = {"f": (int, float), "i": (int,), "u": (int,), "b": (bool,)}[dtype.kind]
-    for value in values:
-        if type(value) not in kinds or not _fits(value, dtype):
-            raise _ValueProblem(f"{dtype} is expected, but {with_type(value)} came")
-    return values
-
-
-def _fits(value, dtype):
-    """Whether the type can hold the value without loss, which TF Serving requires."""
-    if dtype.kind == "f":
-        if isinstance(value, int):
-            return abs(value) < 2 ** (np.finfo(dtype).nmant + 1)
-        return not float(np.finfo(dtype).max) < abs(value) < np.inf
-    return dtype.kind == "b" or np.iinfo(dtype).min <= value <= np.iinfo(dtype).max
-
-
-def _text(value):
-    try:
-        if isinstance(value, str):
-            return value.encode("utf-8")
-        if isinstance(value, dict) and not _named(value):
-            return base64.b64decode(value["b64"], validate=True)
-    except UnicodeEncodeError:
-        raise _ValueProblem("a text has half of a surrogate pair") from None
-    except (binascii.Error, ValueError):
-        raise _ValueProblem(f"{with_type(value)} is not base64") from None
-    raise _ValueProblem(f"string is expected, but {with_type(value)} came")
-
-
-def _named(value):
-    """Whether a value is an object of named inputs, and not {"b64": ...}, which is a text."""
-    return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
-
-
-def _listed(name, array):
-    if array.dtype.kind in "OSU":
-        write = _base64 if name.endswith(_BYTES_SUFFIX) else _decoded
-        return _nested([write(value) for value in array.ravel().tolist()], array.shape)
-    if array.dtype.kind != "f":
-        return array.tolist()
-    # The text of a float32 has the fewest digits that identify it. A conversion of the number to
-    # float64 would add digits without meaning.
-    numbers = map(float, array.ravel().astype("U32").tolist())
-    return _nested(
-        [
-            number if finite else None
-            for number, finite in zip(numbers, np.isfinite(array.ravel()), strict=True)
-        ],
-        array.shape,
-    )
-
-
-def _nested(values, shape):
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array.reshape(shape).tolist()
-
-
-def _decoded(value):
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
-
-
-def _base64(value):
-    data = value if isinstance(value, bytes) else str(value).encode()
-    return {"b64": base64.b64encode(data).decode("ascii")}
 
 
 def _dumped(value):
@@ -378,10 +266,3 @@ def _dumped(value):
 
 def _bracketed(shape):
     return f"[{', '.join(map(str, shape))}]"
-
-
-def with_type(value: object) -> str:
-    """Returns a JSON value, shortened, and its type, for messages."""
-    short = value[: _SHOWN + 1] if isinstance(value, str) else value
-    text = {dict: "{...}", list: "[...]"}.get(type(value)) or json.dumps(short)
-    return f"{text if len(text) <= _SHOWN else text[:_SHOWN] + '...'} (JSON {_TYPES[type(value)]})"

@@ -8,6 +8,7 @@ from pathlib import Path
 from tfrec_attn.errors import shown
 
 from ..protocol import rest_json
+from ..protocol.json_values import with_type
 from ..protocol.statuses import StatusError, invalid, not_found
 from .http_server import Response
 from .model_path import MODEL_PATH, spec_of
@@ -126,7 +127,7 @@ def _text(body: bytes, name: str) -> str | None:
     """The text of the only key of a JSON object; None if it is null or missing."""
     request = rest_json.document(body)
     if not isinstance(request, dict):
-        raise invalid(f"A request must be a JSON object, but {rest_json.with_type(request)} came.")
+        raise invalid(f"A request must be a JSON object, but {with_type(request)} came.")
     for key in request:
         if key != name:
             raise invalid(f"A request may have the key '{name}', but has {shown(key)}.")

@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from export import index_building
 from export.index_building import build_index, cluster, quantize
-from export.retrieval import FLOOR
 from export.saved_model import save
 from export.servable import Servable
+from tfrec_attn.models.base.untrained import FLOOR
 from tfrec_attn.runtime.runner import Runner
 
 ITEMS, LENGTH = 200, 4

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from export.index_building import cluster, quantize
-from export.retrieval import FLOOR, InvertedFile, deduplicate, hide, hide_listed, top_k
+from export.retrieval import InvertedFile, deduplicate, hide, hide_listed, top_k
+from tfrec_attn.models.base.untrained import FLOOR
 
 
 def normal(rows, width=4, seed=0):

@@ -4,8 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from tfrec_attn.models.base.scoring import Query, score_all
+from tfrec_attn.models.base.untrained import FLOOR
 
-_FLOOR = tf.float32.min
 # Number of neighbouring columns in a group.
 _GROUP = 64
 
@@ -82,7 +82,7 @@ class BestItems(tf.Module):
     @staticmethod
     def _found(result):
         columns, scores = (one.numpy() for one in result)
-        return np.where(scores > _FLOOR, columns, 0), scores
+        return np.where(scores > FLOOR, columns, 0), scores
 
     def _select(self, scores, hidden):
         padding = np.r_[0, self._count + 1 : self._groups * _GROUP].astype(np.int32)
@@ -120,7 +120,7 @@ class BestItems(tf.Module):
 def _hide(scores, columns):
     """Sets the scores of some columns [B, X] to the lowest float."""
     return tf.tensor_scatter_nd_update(
-        scores, _with_rows(columns), tf.fill(tf.shape(columns), _FLOOR)
+        scores, _with_rows(columns), tf.fill(tf.shape(columns), FLOOR)
     )
 
 

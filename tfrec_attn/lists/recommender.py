@@ -11,7 +11,7 @@ from tfrec_attn.lists.best_items import BestItems
 from tfrec_attn.lists.list_reranking import ListReranking
 from tfrec_attn.lists.source import Queries, Source
 from tfrec_attn.lists.user_histories import UserBatch
-from tfrec_attn.models.base.untrained import UNTRAINED
+from tfrec_attn.models.base.untrained import FLOOR, UNTRAINED
 
 DEFAULT_K = 50
 
@@ -160,25 +160,28 @@ class Recommender:
     def _ranked(self, queries: Queries, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(items [B, k], scores [B, k]) of a block, without the items `hidden` [B, X]."""
         shape = len(hidden), self._pool
-        rows, scores = np.zeros(shape, np.int32), np.full(shape, np.finfo(np.float32).min)
+        rows, scores = np.zeros(shape, np.int32), np.full(shape, FLOOR)
         columns, width = self._column[hidden], self._width
-        prior = queries.prior and (self._column[queries.prior[0]], queries.prior[1])
         popular = queries.nothing_known
-        for chosen, best in (
-            (np.flatnonzero(~popular), lambda some: self._by_query(queries, prior, columns, some)),
-            (np.flatnonzero(popular), lambda some: self._best.popular(columns[some])),
-        ):
-            if len(chosen) and width:
-                found, scores[chosen, :width] = best(chosen)
-                rows[chosen, :width] = self._rows[found]
+        by_query, by_popularity = np.flatnonzero(~popular), np.flatnonzero(popular)
+        if len(by_query) and width:
+            found, scores[by_query, :width] = self._of_queries(queries, columns, by_query)
+            rows[by_query, :width] = self._rows[found]
+        if len(by_popularity) and width:
+            found, scores[by_popularity, :width] = self._best.popular(columns[by_popularity])
+            rows[by_popularity, :width] = self._rows[found]
         self._fill(rows, scores, hidden)
         if self._reranking is None:
             return rows, scores
         return self._reranking.first(rows, scores, popular)
 
-    def _by_query(self, queries, prior, columns, some):
-        prior = prior and tuple(part[some] for part in prior)
-        return self._best.of(queries.vectors[some], columns[some], prior)
+    def _of_queries(self, queries: Queries, hidden: np.ndarray, some: np.ndarray) -> tuple:
+        """(columns, scores) of the best items for some of the queries."""
+        prior = None
+        if queries.prior is not None:
+            items, values = (part[some] for part in queries.prior)
+            prior = self._column[items], values
+        return self._best.of(queries.vectors[some], hidden[some], prior)
 
     def _fill(self, rows: np.ndarray, scores: np.ndarray, hidden: np.ndarray) -> None:
         """Appends untrained items to the lists that are too short."""

@@ -24,9 +24,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tfrec_attn.models.base.untrained import UNTRAINED
-
-FLOOR = tf.float32.min
+from tfrec_attn.models.base.untrained import FLOOR, UNTRAINED
 
 # Least number of items in a pool.
 LEAST_POOL = 200

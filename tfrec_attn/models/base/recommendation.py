@@ -6,6 +6,7 @@ import tensorflow as tf
 from tfrec_attn.data.sequences.vocabulary import Vocabulary
 from tfrec_attn.evaluation.held_out import block_size
 from tfrec_attn.layers.embedding_table import reading_in_place
+from tfrec_attn.models.base.untrained import FLOOR
 
 
 def as_vocabulary(name, ids, count):
@@ -60,7 +61,7 @@ def recommend(model, histories, k, users, exclude_seen):
         inputs = (tf.constant(one) for one in (user[block], history, seen))
         values, indices = _traced(model)(*inputs, k)
         for row_values, row_indices in zip(values.numpy(), indices.numpy(), strict=True):
-            real = row_values > np.finfo(np.float32).min
+            real = row_values > FLOOR
             items.append(ids_of(row_indices[real], model.item_vocabulary))
             scores.append(row_values[real].tolist())
     return items, scores

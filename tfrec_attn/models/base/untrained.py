@@ -3,9 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-# Score of an item without training events. It is below all scores of a model, and above the lowest
-# float, which is the score of an item that cannot be recommended.
-UNTRAINED = np.float32(np.finfo(np.float32).min / 2)
+# Score of an item that cannot be recommended, the lowest number that JSON has.
+FLOOR = np.finfo(np.float32).min
+# Score of an item without training events, below all scores of a model and above FLOOR.
+UNTRAINED = np.float32(FLOOR / 2)
 
 
 def is_trained(trained: np.ndarray, ids: tf.Tensor) -> tf.Tensor:
