@@ -51,9 +51,9 @@ def _seeds():
 @pytest.fixture
 def small_batches_in_groups(monkeypatch):
     """Cuts batches of any size into groups of sequences of similar length, as large ones are."""
-    from tfrec_attn.losses import objectives
+    from tfrec_attn.losses import position_objective
 
-    monkeypatch.setattr(objectives, "_ROWS_TO_SPLIT", 0)
+    monkeypatch.setattr(position_objective, "_ROWS_TO_SPLIT", 0)
 
 
 @pytest.fixture(scope="session")

@@ -88,7 +88,7 @@ def _text(value):
 
 
 def is_named(value: object) -> bool:
-    """Returns whether a value is an object of named inputs, and not {"b64": ...}, which is a text."""
+    """Returns whether a value is an object of inputs, and not {"b64": ...}, which is a text."""
     return isinstance(value, dict) and not (len(value) == 1 and isinstance(value.get("b64"), str))
 
 

@@ -9,7 +9,7 @@ class SmoothedObjective:
     Its gradients are those of the rows before smoothing.
 
     Args:
-        objective: One of `tfrec_attn.losses.objectives`.
+        objective: A `WindowObjective` or a `PositionObjective`.
         smoothing: An `EmbeddingSmoothing`.
     """
 

@@ -12,7 +12,7 @@ def accumulated_gradients(model, objective, features, micro_batches):
 
     Args:
         model: A compiled model, also with an optimizer that scales the loss.
-        objective: One of `tfrec_attn.losses.objectives`.
+        objective: A `WindowObjective` or a `PositionObjective`.
         features: The batch.
         micro_batches: Number of micro-batches.
 

@@ -10,6 +10,7 @@ from concurrent import futures
 from pathlib import Path
 
 import grpc
+import numpy as np
 import pytest
 
 from serving.clients import rest_client
@@ -153,6 +154,17 @@ def test_unavailable_is_tried_again(fake, url, statuses, retries, calls):
     with RestClient(url, "m", timeout=20, retries=retries) as client:
         assert client.recommend(["a"]).items == ["b", "日本語"]
     assert len(fake.asked) == calls
+
+
+def test_predict_tries_again_and_takes_a_single_output(fake, client):
+    fake.reset(json.dumps({"outputs": [[0.5, -1.0]]}).encode(), [503])
+    found = client.predict("embed", user_id=np.array([""], object))
+    assert {name: one.tolist() for name, one in found.items()} == {"outputs": [[0.5, -1.0]]}
+    assert len(fake.asked) == 2
+    assert fake.asked[1][1] == {"signature_name": "embed", "inputs": {"user_id": [""]}}
+    fake.reset(json.dumps({"outputs": {"items": [["a"]], "k": [1]}}).encode())
+    found = client.predict("recommend", k=np.array([1]))
+    assert {name: one.tolist() for name, one in found.items()} == {"items": [["a"]], "k": [1]}
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,10 @@ from tfrec_attn.layers.support import kept_arguments, parameters_of
 from tfrec_attn.layers.whole_tables import WholeTables
 from tfrec_attn.losses import as_loss
 from tfrec_attn.losses.features import with_wide_ids
-from tfrec_attn.losses.objectives import OBJECTIVES, Distillation
+from tfrec_attn.losses.objective import Distillation
+from tfrec_attn.losses.position_objective import PositionObjective
 from tfrec_attn.losses.smoothed_objective import SmoothedObjective
+from tfrec_attn.losses.window_objective import WindowObjective
 from tfrec_attn.optimizers.gradient_accumulation import accumulated_gradients
 from tfrec_attn.optimizers.regularised_step import RegularisedStep, count_lookups
 
@@ -211,9 +213,8 @@ class KerasModel(Model):
             "softmax_precision": softmax_precision,
         }
         keywords = {name: values[value] for name, value in chosen.keywords.items()}
-        self._objective = OBJECTIVES[self.trains_on](
-            chosen, reduction, distillation, keywords, softmax_precision
-        )
+        kind = WindowObjective if self.trains_on == "windows" else PositionObjective
+        self._objective = kind(chosen, reduction, distillation, keywords, softmax_precision)
         if smoothing is not None:
             self._objective = SmoothedObjective(self._objective, smoothing)
         for table in self._embeddings("items"):
