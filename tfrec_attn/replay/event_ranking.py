@@ -8,7 +8,6 @@ import polars as pl
 import tensorflow as tf
 
 from tfrec_attn.errors import ConfigError
-from tfrec_attn.models.base.untrained import FLOOR
 from tfrec_attn.replay.event_blocks import blocks, padded
 
 _ROWS = 256
@@ -17,6 +16,8 @@ _CANDIDATES = 1000
 # Largest difference of two roundings of a float32 inner product of some hundred terms, relative to
 # |query| |item vector|.
 _ROUNDING = 4e-6
+# Score of a missing item.
+_MISSING = np.finfo(np.float32).min
 
 # Function from (name of a signature, inputs by name) to outputs by name. Texts are str or bytes.
 Predict = Callable[..., dict[str, np.ndarray]]
@@ -193,7 +194,7 @@ def popularity_of(predict: Predict, items: list[str]) -> np.ndarray:
         response = predict("score", user_id=request[0], history=request, candidates=some)
         parts.append(response["scores"][0])
     scores = np.concatenate(parts)
-    if (scores <= FLOOR).any():
+    if (scores <= _MISSING).any():
         raise ConfigError(
             f"The served model does not know the item {items[int(np.argmin(scores))]!r} of the "
             "run; give the run that it was exported from."
