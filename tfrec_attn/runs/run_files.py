@@ -32,7 +32,7 @@ ITEM_COUNTS = "vocabulary/item_counts.npy"
 ITEM_TABLE = "items.parquet"
 TRAINED = TrainedRows("vocabulary/trained_users.npy", "vocabulary/trained_items.npy")
 # The devices of the training may not exist on this machine, and reading a run needs one device.
-_ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null", "runtime.jit=false")
+_ONE_DEVICE = ("runtime.strategy=default", "runtime.devices=null")
 
 
 def seal(folder: Path) -> None:
