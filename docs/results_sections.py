@@ -29,7 +29,8 @@ class Section(NamedTuple):
         arguments: Its arguments, without the log; of a report, the run first.
         winner: Row that the paper claims to be ahead, or None.
         losers: Rows that the paper claims to be behind it.
-        finding: What the paper finds in a study, as a sentence, or an empty text.
+        finding: What the paper finds in a study, or what the table does not show, as sentences. Can
+            be empty.
     """
 
     name: str
@@ -158,6 +159,9 @@ SECTIONS = [
         ],
         "mqsa_ted",
         ("sasrec", "gru4rec", "bert4rec", "caser", "fmlp_rec", "fpmc", "lightgcn"),
+        "An epoch of fmlp_rec has an example for each event, and takes longer than an epoch of "
+        "sasrec, gru4rec, bert4rec and mqsa_ted, which have a sequence for each user. No trial "
+        "begins after 8 minutes, but each trial is completed.",
     ),
     _study(
         "mqsa_ted-query_window",
