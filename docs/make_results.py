@@ -69,7 +69,8 @@ searched, unless the section says that all models had equal budgets.
   with equal budgets is fairer. The baseline `decayed_transitions` of a run has default settings,
   which are weaker there: its NDCG@10 is 0.086 instead of 0.111.
 - On Amazon Beauty, `mqsa_ted` has the settings of its authors' code, without a search. A training
-  ends when its validation metric no longer improves, or with the epochs of its configuration.
+  ends when its validation metric no longer improves, or with the epochs of its configuration. With
+  the equal budgets of another section, most models need more than its 15 epochs.
 - In MovieLens-100K, half of the events have the same time as the event before, so the order of a
   history depends in part on the file. The authors of AttRec use another order, in which the test
   items of 44 % of the users differ, and other metrics: see [Benchmarks](benchmarks.md#accuracy).
