@@ -7,7 +7,8 @@ import tensorflow as tf
 from tfrec_attn.data.batches.next_items import SequenceStream
 from tfrec_attn.data.sequences.splits import Split
 
-_NEGATIVES = 1  # Beside the masks, which are 0.
+# `use` of the seeds of the negatives. Those of the masks have use 0.
+_NEGATIVES = 1
 
 
 def masked_positions(

@@ -24,7 +24,7 @@ _MOST_USERS = 1 << 13
 _BUFFER = 1 << 15  # users
 _READERS = 8
 _PASS = 1 << 32  # blocks
-# What is drawn beside the order or the masks of the examples of a block, which are 0.
+# `use` of the seeds of these draws. The order or the masks of the examples of a block have use 0.
 NEGATIVES, SHARED_NEGATIVES, RECORDS, FILES = range(1, 5)
 
 

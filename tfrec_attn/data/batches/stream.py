@@ -53,8 +53,8 @@ class BatchStream(ABC):
 
         Args:
             number: Number of the batch, block or pass, int64 [].
-            use: What is drawn. Draws with the same seed would depend on each other, so each has a
-                number of its own.
+            use: Index of the draw among all draws for this number. Draws with the same seed would
+                depend on each other. Default 0.
         """
         seed = tf.stack([tf.constant(self.seed, tf.int64), number])
         if use == 0:
