@@ -89,15 +89,15 @@ class ShardStream(BatchStream):
             deterministic=True,
         )
         records = records if enough else records.shard(pipelines, number)
-        # Dataset.shuffle fails for a seed that is a tensor if the global seed is 0.
 
+        # Two pipelines have no number in common, so they draw different negatives.
+        def number_of(index):
+            return epoch * _PASS + index * pipelines + number
+
+        # Dataset.shuffle fails for a seed that is a tensor if the global seed is 0.
         @do_not_convert
         def in_any_order(index, values):
             return _shuffled(values, self._seed_of(number_of(index), RECORDS))
-
-        # No two pipelines draw the same.
-        def number_of(index):
-            return epoch * _PASS + index * pipelines + number
 
         blocks = records.batch(_BUFFER).enumerate().map(in_any_order).rebatch(self._users)
         return blocks.enumerate().map(
